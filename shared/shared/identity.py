@@ -1,0 +1,107 @@
+"""Who a request comes from, as the gateway tells the services: a signed token of a minute.
+
+The private key is only at the gateway. A service holds the public keys and believes nothing else.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import jwt
+import msgspec
+from jwt.algorithms import OKPAlgorithm
+
+from shared.errors import Unauthorized
+
+ISSUER: Final = "directoire-gateway"
+INSIDE: Final = "inside"
+LIFETIME: Final = 60.0  # seconds
+ADMINISTRATORS: Final = 1  # the id of the group that may do everything, always
+_REMEMBERED: Final = 10_000  # verified tokens kept; one is about 1 KB
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """The caller: a user, that user's group, and the token used."""
+
+    user: int
+    group: int
+    token: int = 0  # id of the API token; 0 for none
+    system: bool = False  # the gateway speaking for itself (resolving a token)
+
+    @property
+    def is_admin(self) -> bool:
+        return self.group == ADMINISTRATORS and not self.system
+
+
+GATEWAY: Final = Principal(user=0, group=0, system=True)
+
+
+class IdentitySigner:
+    """Signs principals; reuses a token for half of its life."""
+
+    def __init__(self, private_key_pem: str, key_id: str) -> None:
+        self._key = private_key_pem
+        self._key_id = key_id
+        self._made: dict[tuple[Principal, str], tuple[float, str]] = {}
+
+    def sign(self, principal: Principal, audience: str = INSIDE) -> str:
+        now = time.time()
+        made = self._made.get((principal, audience))
+        if made is not None and abs(now - made[0]) < LIFETIME / 2:
+            return made[1]
+        claims = {
+            "iss": ISSUER,
+            "aud": audience,
+            "iat": int(now),
+            "exp": int(now + LIFETIME),
+            "sub": str(principal.user),
+            "principal": msgspec.to_builtins(principal),
+        }
+        token = jwt.encode(claims, self._key, algorithm="EdDSA", headers={"kid": self._key_id})
+        if len(self._made) >= _REMEMBERED:
+            self._made.clear()
+        self._made[principal, audience] = (now, token)
+        return token
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    until: float
+    principal: Principal
+
+
+class IdentityVerifier:
+    """Checks tokens of the gateway; remembers a verified one until it expires."""
+
+    def __init__(self, public_keys: str, audience: str = INSIDE) -> None:
+        """``public_keys`` is a JWK set as JSON text. Raises ValueError when it is none."""
+        self._audience = audience
+        self._verified: dict[str, _Verified] = {}
+        try:
+            keys = msgspec.json.decode(public_keys, type=dict[str, list[dict[str, str]]])["keys"]
+            self._keys = {key["kid"]: OKPAlgorithm.from_jwk(dict(key)) for key in keys}
+        except (msgspec.MsgspecError, KeyError, jwt.PyJWTError) as error:
+            raise ValueError("IDENTITY_PUBLIC_KEYS must be a JWK set with EdDSA keys") from error
+
+    def verify(self, token: str) -> Principal:
+        """The principal the gateway vouches for. Raises Unauthorized for anything else."""
+        known = self._verified.get(token)
+        if known is not None and time.time() < known.until:
+            return known.principal
+        try:
+            key = self._keys[jwt.get_unverified_header(token).get("kid", "")]
+            claims = jwt.decode(
+                token,
+                key,  # pyright: ignore[reportArgumentType]
+                algorithms=["EdDSA"],
+                audience=self._audience,
+                issuer=ISSUER,
+                options={"require": ["exp", "iat", "aud", "iss", "sub"]},
+            )
+            principal = msgspec.convert(claims["principal"], Principal)
+        except (jwt.PyJWTError, KeyError, msgspec.ValidationError) as error:
+            raise Unauthorized("This service accepts requests of its gateway only") from error
+        if len(self._verified) >= _REMEMBERED:
+            self._verified.clear()
+        self._verified[token] = _Verified(float(claims["exp"]), principal)
+        return principal
