@@ -3,12 +3,15 @@
 The private key is only at the gateway. A service holds the public keys and believes nothing else.
 """
 
+import secrets
 import time
 from dataclasses import dataclass
 from typing import Final
 
 import jwt
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import OKPAlgorithm
 
 from shared.errors import Unauthorized
@@ -34,6 +37,23 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 GATEWAY: Final = Principal(user=0, group=0, system=True)
+
+
+class IdentityKeys(msgspec.Struct, frozen=True):
+    """A signing key: the private half as PEM, the public one as a JWK set."""
+
+    private_key: str
+    public_keys: str
+    key_id: str
+
+
+def generate_keys() -> IdentityKeys:
+    """A fresh key pair, named at random."""
+    private = Ed25519PrivateKey.generate()
+    key_id = secrets.token_hex(8)
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    jwk = OKPAlgorithm.to_jwk(private.public_key(), as_dict=True) | {"kid": key_id}
+    return IdentityKeys(pem.decode(), msgspec.json.encode({"keys": [jwk]}).decode(), key_id)
 
 
 class IdentitySigner:

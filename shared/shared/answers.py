@@ -1,0 +1,19 @@
+"""What an operation gives back: bytes for the client, and what the answer rests on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A JSON body, ready to send.
+
+    ``depends``    topics (``shared.stamps``) whose change makes this answer old
+    ``scope``      whether everybody of the caller's group gets the same bytes, or this user only
+    ``cacheable``  false where the topics cannot tell all the answer rests on
+    """
+
+    body: bytes
+    depends: frozenset[str] = frozenset()
+    scope: Literal["group", "user"] = "user"
+    cacheable: bool = False

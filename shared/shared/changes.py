@@ -1,0 +1,102 @@
+"""The one road of every write: recorded, in one transaction, raised before the reply."""
+
+import time
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
+from typing import Any
+
+from asyncpg import Record
+
+from shared import failpoints
+from shared.context import Actor
+from shared.database import Database, Session, client_faults
+from shared.errors import NotUnique
+from shared.sql import Sql, param, raw
+from shared.stamps import Invalidation
+
+
+def actor_cte(actor: Actor) -> Sql:
+    """``ctx AS (…)``: sets who acts, in the statement that writes.
+
+    The statement must take its rows *from* ctx: PostgreSQL never runs a CTE nobody refers to, and
+    the entry would silently say ``db:<role>``.
+    """
+    return (
+        raw("ctx AS (SELECT set_config('directoire.actor', ")
+        + param(str(actor.user))
+        + raw(", true), set_config('directoire.request', ")
+        + param(actor.request_id)
+        + raw(", true), set_config('directoire.quiet', ")
+        + param("t" if actor.quiet else "")
+        + raw(", true))")
+    )
+
+
+class Change:
+    """An open transaction that knows who acts. Name what it changes with ``touch``."""
+
+    def __init__(self, session: Session, actor: Actor) -> None:
+        self.session = session
+        self.actor = actor
+        self.topics: set[str] = set()
+
+    def touch(self, *topics: str) -> None:
+        """Answers that depend on these topics are void before the reply."""
+        self.topics.update(topics)
+
+    async def fetch(self, sql: Sql) -> list[Record]:
+        return await self.session.fetch(sql)
+
+    async def fetchrow(self, sql: Sql) -> Record | None:
+        return await self.session.fetchrow(sql)
+
+    async def fetchval(self, sql: Sql) -> Any:
+        return await self.session.fetchval(sql)
+
+    async def execute(self, sql: Sql) -> str:
+        return await self.session.execute(sql)
+
+
+class Changes:
+    """Writes to the database, and the stamps they raise."""
+
+    def __init__(self, database: Database, invalidation: Invalidation) -> None:
+        self.database = database
+        self._invalidation = invalidation
+
+    @asynccontextmanager
+    async def transaction(self, actor: Actor) -> AsyncGenerator[Change]:
+        """A transaction whose entries carry ``actor``; its topics are raised after the commit.
+
+        A conflict raises them too: its answer tells of a row whose writer may not have got there.
+        Database errors that a client caused come out as ApiErrors.
+        """
+        change: Change | None = None
+        try:
+            with client_faults():
+                async with self.database.transaction() as session:
+                    change = Change(session, actor)
+                    await session.execute(raw("WITH ") + actor_cte(actor) + raw(" TABLE ctx"))
+                    yield change
+        except NotUnique:
+            if change is not None:
+                await self._raise(change.topics)
+            raise
+        await self._raise(change.topics)
+
+    async def once(self, sql: Sql, topics: Collection[str]) -> list[Record]:
+        """One statement that sets its actor itself (``actor_cte``) and commits on its own."""
+        try:
+            with client_faults():
+                rows = await self.database.fetch(sql)
+        except NotUnique:
+            await self._raise(topics)
+            raise
+        await self._raise(topics)
+        return rows
+
+    async def _raise(self, topics: Collection[str]) -> None:
+        committed_at = time.monotonic()
+        await failpoints.reach("changes.committed")
+        if topics and not failpoints.is_off("changes.raise"):
+            await self._invalidation.raise_(topics, committed_at)

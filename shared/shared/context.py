@@ -1,0 +1,38 @@
+"""What a request brings along: who asks, in which version, what is known of schema and rights."""
+
+from dataclasses import dataclass
+
+from shared.catalogue import Catalogue
+from shared.identity import Principal
+from shared.rights import Rights
+from shared.stamps import Stamps
+from shared.system_settings import SystemSettings
+from shared.versions import ApiVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who a change is recorded for. ``quiet`` marks the entries, it never leaves one out."""
+
+    user: int
+    request_id: str
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request, as the operations see it: no HTTP in it.
+
+    ``stamps`` is None when no lease is alive: catalogue, rights and settings were then checked
+    against PostgreSQL.
+    """
+
+    principal: Principal
+    version: ApiVersion
+    request_id: str
+    stamps: Stamps | None
+    catalogue: Catalogue
+    rights: Rights
+    settings: SystemSettings
+    actor: Actor
+    strict: bool = False  # `Prefer: handling=strict`: unknown keys of a body are refused

@@ -1,0 +1,272 @@
+"""PostgreSQL on a few kept connections, handed straight to the longest waiter.
+
+A pool that resets a connection on release pays a round trip for each request. Here nothing is left
+to reset: state lives in transaction-local settings only, and a connection that comes back inside a
+transaction is closed. Statements stay prepared by their text. (docs/decisions/0009)
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final, Literal, LiteralString
+
+import asyncpg
+from asyncpg import Connection, Record
+
+from shared.errors import InvalidValue, NotUnique, TimedOut, Unavailable
+from shared.sql import Sql, raw
+
+_PREPARED_STATEMENTS: Final = 512  # kept a connection
+_BROKEN: Final = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+_BEGIN: Final[dict[tuple[str | None, bool], LiteralString]] = {
+    (None, False): "BEGIN",
+    (None, True): "BEGIN READ ONLY",
+    ("repeatable_read", False): "BEGIN ISOLATION LEVEL REPEATABLE READ",
+    ("repeatable_read", True): "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+}
+
+
+@contextmanager
+def client_faults() -> Generator[None]:
+    """Turn the database errors that a client caused into ApiErrors; let the others pass.
+
+    The answers name neither other rows nor constraints: both can be hidden from the caller.
+    """
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        raise NotUnique("Another item already has this value in a unique column.") from error
+    except asyncpg.ForeignKeyViolationError as error:
+        raise InvalidValue("A related item does not exist, or still needs this one.") from error
+    except asyncpg.NotNullViolationError as error:
+        name = error.column_name or "a column"
+        message = f'The column "{name}" needs a value.'
+        raise InvalidValue(message, field=error.column_name) from error
+    except asyncpg.CheckViolationError as error:
+        raise InvalidValue("A value breaks a rule of its table.") from error
+    except (asyncpg.DataError, asyncpg.exceptions.DataError) as error:
+        raise InvalidValue(f"A value does not fit its column: {error}.") from error
+
+
+@contextmanager
+def _server_faults() -> Generator[None]:
+    """Turn a server that is away or too slow into the answer for it."""
+    try:
+        yield
+    except asyncpg.QueryCanceledError as error:
+        raise TimedOut("The database took too long for this request.", retry_after=1) from error
+    except asyncpg.LockNotAvailableError as error:
+        raise Unavailable("The table is being changed; try again.", retry_after=1) from error
+    except asyncpg.DeadlockDetectedError as error:
+        raise Unavailable("Two changes crossed each other; try again.", retry_after=0.1) from error
+    except TimeoutError as error:
+        raise TimedOut("The database took too long for this request.", retry_after=1) from error
+    except asyncpg.exceptions.DataError:  # an InterfaceError too: a value, not the server
+        raise
+    except _BROKEN as error:
+        raise Unavailable("The database cannot be reached at the moment.", retry_after=1) from error
+
+
+class Session:
+    """One connection while it is ours."""
+
+    def __init__(self, connection: "Connection[Record]") -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: Sql) -> list[Record]:
+        text, values = sql.render()
+        return await self._connection.fetch(text, *values)
+
+    async def fetchrow(self, sql: Sql) -> Record | None:
+        text, values = sql.render()
+        return await self._connection.fetchrow(text, *values)
+
+    async def fetchval(self, sql: Sql) -> Any:
+        text, values = sql.render()
+        return await self._connection.fetchval(text, *values)
+
+    async def execute(self, sql: Sql) -> str:
+        """Run for the effect; returns the command tag, such as ``UPDATE 3``."""
+        text, values = sql.render()
+        return await self._connection.execute(text, *values)
+
+    async def copy_records(
+        self, table: str, columns: Sequence[str], records: Iterable[Sequence[object]]
+    ) -> str:
+        return await self._connection.copy_records_to_table(
+            table, schema_name="public", columns=list(columns), records=records
+        )
+
+
+class Database:
+    """The database as a service uses it.
+
+    Every method raises Unavailable when the server is away or no connection gets free in time,
+    TimedOut when a statement runs longer than the statement timeout.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        size: int = 8,
+        statement_timeout: float = 10.0,
+        acquire_timeout: float = 2.0,
+        application: str = "directoire",
+    ) -> None:
+        """``size`` connections at most; time-outs in seconds. Opens nothing yet."""
+        self._url = url
+        self._size = size
+        self._statement_timeout = statement_timeout
+        self._acquire_timeout = acquire_timeout
+        self._application = application
+        self._idle: list[Connection[Record]] = []
+        self._waiting: deque[asyncio.Future[Connection[Record] | None]] = deque()
+        self._open = 0
+        self._closed = False
+
+    async def fetch(self, sql: Sql) -> list[Record]:
+        async with self._session() as session:
+            return await session.fetch(sql)
+
+    async def fetchrow(self, sql: Sql) -> Record | None:
+        async with self._session() as session:
+            return await session.fetchrow(sql)
+
+    async def fetchval(self, sql: Sql) -> Any:
+        async with self._session() as session:
+            return await session.fetchval(sql)
+
+    async def execute(self, sql: Sql) -> str:
+        async with self._session() as session:
+            return await session.execute(sql)
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, isolation: Literal["repeatable_read"] | None = None, readonly: bool = False
+    ) -> AsyncGenerator[Session]:
+        """A transaction on one connection: committed at the end, rolled back by any exception."""
+        with _server_faults():
+            connection = await self._acquire()
+            try:
+                await connection.execute(_BEGIN[isolation, readonly])
+                try:
+                    yield Session(connection)
+                except BaseException:
+                    if not connection.is_closed():
+                        await connection.execute("ROLLBACK")
+                    raise
+                await connection.execute("COMMIT")
+            finally:
+                self._release(connection)
+
+    async def ping(self) -> None:
+        async with self._session() as session:
+            await session.fetchval(raw("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close idle connections; those in use close when they come back."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            try:
+                await connection.close(timeout=1)
+            except (TimeoutError, *_BROKEN):
+                connection.terminate()
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncGenerator[Session]:
+        with _server_faults():
+            connection = await self._acquire()
+            try:
+                yield Session(connection)
+            except (asyncio.CancelledError, TimeoutError):
+                connection.terminate()  # the answer may still come: never reuse the connection
+                raise
+            finally:
+                self._release(connection)
+
+    async def _acquire(self) -> "Connection[Record]":
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+            self._open -= 1
+        if self._open >= self._size:
+            handed = await self._wait()
+            if handed is not None:
+                return handed
+            # a place got free without a connection: its reservation (_open) is ours
+            return await self._connect()
+        self._open += 1
+        return await self._connect()
+
+    async def _connect(self) -> "Connection[Record]":
+        try:
+            return await asyncpg.connect(
+                self._url,
+                timeout=self._acquire_timeout,
+                command_timeout=self._statement_timeout + 1,
+                statement_cache_size=_PREPARED_STATEMENTS,
+                max_cached_statement_lifetime=0,
+                server_settings={
+                    "application_name": self._application,
+                    "statement_timeout": str(int(self._statement_timeout * 1000)),
+                    "idle_in_transaction_session_timeout": "30000",
+                    "timezone": "UTC",
+                    "jit": "off",
+                },
+            )
+        except BaseException:
+            self._place_free()
+            raise
+
+    async def _wait(self) -> "Connection[Record] | None":
+        future: asyncio.Future[Connection[Record] | None] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self._waiting.append(future)
+        try:
+            async with asyncio.timeout(self._acquire_timeout):
+                return await future
+        except BaseException as error:
+            if future.done() and not future.cancelled():
+                handed = future.result()
+                if handed is None:
+                    self._place_free()
+                else:
+                    self._release(handed)
+            if isinstance(error, TimeoutError):
+                message = "All database connections are busy; try again."
+                raise Unavailable(message, retry_after=1) from error
+            raise
+
+    def _release(self, connection: "Connection[Record]") -> None:
+        if connection.is_closed() or connection.is_in_transaction() or self._closed:
+            connection.terminate()
+            self._place_free()
+            return
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(connection)
+                return
+        self._idle.append(connection)
+
+    def _place_free(self) -> None:
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                return
+        self._open -= 1

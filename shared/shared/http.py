@@ -1,0 +1,194 @@
+"""Between aiohttp and the operations: bodies in, answers and errors out, on both versions."""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from shared.answers import Answer
+from shared.brackets import Query, parse_brackets
+from shared.context import Context
+from shared.errors import (
+    ApiError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    Refused,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from shared.failpoints import is_off
+from shared.logs import REQUEST_ID
+from shared.versions import ApiVersion
+
+log = structlog.get_logger(__name__)
+
+CONTEXT: Final = web.RequestKey("context", Context)
+JSON: Final = "application/json"
+PROBLEM: Final = "application/problem+json"
+DEPENDS_HEADER: Final = "X-Directoire-Depends"
+SCOPE_HEADER: Final = "X-Directoire-Scope"
+_VERSION = re.compile(r"/+api/+(1|1\.1)(?=/|$)")
+_UTILITIES = re.compile(r"^(/api/1(\.1)?)?/utils/")
+_DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)  # decimals stay exact
+
+
+async def read_body(request: web.Request) -> dict[str, Any]:
+    """The JSON object or form of a request; ``{}`` when there is no body (reading 49).
+
+    Raises InvalidRequest for broken JSON or another JSON type than an object or array of rows,
+    UnsupportedMediaType for other kinds of body, TooLarge past the limit.
+    """
+    body = await read_json(request)
+    if isinstance(body, list):
+        return {"rows": body}
+    if not isinstance(body, dict):
+        raise InvalidRequest(f"the body must be a JSON object, not {_json_name(body)}")
+    return body
+
+
+async def read_json(request: web.Request) -> Any:
+    """As read_body, with any JSON type. Numbers with a fraction come as Decimal, to stay exact."""
+    try:
+        data = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise TooLarge("the body is larger than this service takes") from error
+    if not data.strip():
+        return {}
+    content_type = request.content_type
+    if content_type == "application/x-www-form-urlencoded":
+        return parse_brackets(_text(data))
+    if content_type == JSON or content_type.endswith("+json") or _is_untyped(request):
+        return _decode(data)
+    raise UnsupportedMediaType(
+        f'a body of type "{content_type}" is not understood here; '
+        "send application/json or application/x-www-form-urlencoded"
+    )
+
+
+def _is_untyped(request: web.Request) -> bool:
+    return "Content-Type" not in request.headers
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("the body is not valid UTF-8") from error
+
+
+def _decode(data: bytes) -> Any:
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}") from error
+
+
+def _json_name(value: object) -> str:
+    names = {str: "a string", bool: "true or false", int: "a number", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def read_query(request: web.Request) -> Query:
+    return parse_brackets(request.rel_url.raw_query_string)
+
+
+def respond(_request: web.Request, answer: object, status: int = 200) -> web.Response:
+    """Send an Answer, or any value as JSON."""
+    if not isinstance(answer, Answer):
+        return web.Response(
+            body=msgspec.json.encode(answer), status=status, content_type=JSON, charset="utf-8"
+        )
+    response = web.Response(body=answer.body, status=status, content_type=JSON, charset="utf-8")
+    if answer.cacheable and status == 200 and not is_off("answers.depends"):
+        response.headers[DEPENDS_HEADER] = " ".join(
+            quote(topic, safe=":") for topic in sorted(answer.depends)
+        )
+        response.headers[SCOPE_HEADER] = answer.scope
+    return response
+
+
+def version_of(path: str) -> ApiVersion:
+    """The API version a path names; 1.1 for the paths that name none."""
+    match = _VERSION.match(path)
+    return ApiVersion.V1_0 if match and match[1] == "1" else ApiVersion.V1_1
+
+
+def wants_problem(headers: Mapping[str, str]) -> bool:
+    return PROBLEM in headers.get("Accept", "")
+
+
+def failure(
+    error: ApiError, path: str, headers: Mapping[str, str], request_id: str
+) -> web.Response:
+    """The one place where a failure becomes a response.
+
+    1.0: ``{message, success, error}``; 1.1: ``{success, error: {message, code, request_id}}``;
+    utilities: ``{errors: […]}`` as the modern clients read it; RFC 9457 for who accepts that.
+    Source: contract 3, 9 and readings 2, 4, 46.
+    """
+    status = error.status
+    content_type = JSON
+    detail: dict[str, Any] = {"message": error.message, "code": error.code}
+    if error.field is not None:
+        detail["field"] = error.field
+    detail["request_id"] = request_id
+    body: dict[str, Any]
+    if wants_problem(headers):
+        content_type = PROBLEM
+        body = {"type": "about:blank", "title": error.code, "status": status}
+        body |= {"detail": error.message, "code": error.code, "request_id": request_id}
+        if error.field is not None:
+            body["field"] = error.field
+    elif _UTILITIES.match(path):
+        extensions = {key: value for key, value in detail.items() if key != "message"}
+        body = {"errors": [{"message": error.message, "extensions": extensions}]}
+        if path.startswith("/api/"):
+            body |= {"success": False, "error": detail}
+    else:
+        if isinstance(error, Refused):
+            status = 200
+        body = {"success": False, "error": detail}
+        if version_of(path) is ApiVersion.V1_0:
+            body["message"] = error.message
+    response = web.Response(
+        body=msgspec.json.encode(body),
+        status=status,
+        content_type=content_type,
+        charset="utf-8" if content_type == JSON else None,
+    )
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="directoire"'
+    return response
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every failure as JSON; an unknown one is ours and tells nothing of the inside."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        fault = error
+    except web.HTTPNotFound:
+        fault = NotFound(f"there is nothing at {request.path}")
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        fault = MethodNotAllowed(f"{request.method} is not possible here; try {allowed}")
+    except web.HTTPRequestEntityTooLarge:
+        fault = TooLarge("the body is larger than this service takes")
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        fault = InvalidRequest(error.reason)
+    except Exception:
+        log.exception("unhandled error", method=request.method, path=request.path)
+        fault = ApiError("Something went wrong on our side.")
+    return failure(fault, request.path, request.headers, REQUEST_ID.get())

@@ -1,0 +1,245 @@
+"""What every service behind the gateway is made of, and what is connected to what."""
+
+import asyncio
+import signal
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import structlog
+import uvloop
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from shared import failpoints
+from shared.changes import Changes
+from shared.context import Actor, Context
+from shared.database import Database
+from shared.errors import Unauthorized
+from shared.health import Check, Health
+from shared.http import CONTEXT, errors_as_json, version_of
+from shared.identity import IdentityVerifier, Principal
+from shared.knowledge import Knowledge
+from shared.logs import REQUEST_ID, set_up_logs
+from shared.metrics import DURATION, REQUESTS
+from shared.settings import CommonSettings, ServiceSettings
+from shared.stamps import Invalidation, Stamps
+
+log = structlog.get_logger(__name__)
+
+DATABASE: Final = web.AppKey("database", Database)
+CHANGES: Final = web.AppKey("changes", Changes)
+KNOWLEDGE: Final = web.AppKey("knowledge", Knowledge)
+HEALTH: Final = web.AppKey("health", Health)
+VERIFIER: Final = web.AppKey("verifier", IdentityVerifier)
+PRINCIPAL: Final = web.RequestKey("principal", Principal)
+
+IDENTITY_HEADER: Final = "X-Directoire-Identity"
+REQUEST_ID_HEADER: Final = "X-Directoire-Request-Id"
+STAMPS_HEADER: Final = "X-Directoire-Stamps"
+_OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
+_STOP_AFTER: Final = 10.0  # seconds that running requests have at a stop
+
+RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+CleanupContext = Callable[[web.Application], AsyncIterator[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One entry of a service's route table; the path is relative to the API's root.
+
+    ``versioned`` false: the path is absolute, as ``/storage/uploads/…`` or ``/internal/…``;
+    such a route has no Context, only a PRINCIPAL, and none of both when ``public``.
+    """
+
+    method: str
+    path: str
+    handler: RequestHandler
+    versioned: bool = True
+    public: bool = False
+
+
+def get(path: str, handler: RequestHandler) -> Route:
+    return Route("GET", path, handler)
+
+
+def post(path: str, handler: RequestHandler) -> Route:
+    return Route("POST", path, handler)
+
+
+def put(path: str, handler: RequestHandler) -> Route:
+    return Route("PUT", path, handler)
+
+
+def patch(path: str, handler: RequestHandler) -> Route:
+    return Route("PATCH", path, handler)
+
+
+def delete(path: str, handler: RequestHandler) -> Route:
+    return Route("DELETE", path, handler)
+
+
+def any_update(path: str, handler: RequestHandler) -> list[Route]:
+    """PUT, PATCH and POST to a thing that exists update it (reading 23)."""
+    return [Route(method, path, handler) for method in ("PUT", "PATCH", "POST")]
+
+
+def create_app(
+    settings: ServiceSettings,
+    routes: Iterable[Route],
+    *,
+    contexts: Sequence[CleanupContext] = (),
+    checks: dict[str, Check] | None = None,
+) -> web.Application:
+    """The application of one service.
+
+    ``contexts`` open what only this service needs; ``checks`` are what its readiness asks besides
+    PostgreSQL.
+    """
+    public: set[RequestHandler] = set()
+    database = Database(
+        settings.database_url.get_secret_value(),
+        size=settings.pool_size,
+        statement_timeout=settings.statement_timeout,
+    )
+    invalidation = Invalidation(
+        settings.redis_url.get_secret_value(), settings.redis_prefix, database
+    )
+    health = Health({"postgresql": database.ping, **(checks or {})})
+    app = web.Application(
+        middlewares=[_observe, errors_as_json, _know_the_caller],
+        client_max_size=settings.body_limit,
+    )
+    app[DATABASE] = database
+    app[CHANGES] = Changes(database, invalidation)
+    app[KNOWLEDGE] = Knowledge(database)
+    app[HEALTH] = health
+    app[VERIFIER] = IdentityVerifier(settings.identity_public_keys)
+    app[_PUBLIC] = public
+
+    async def connections(_app: web.Application) -> AsyncIterator[None]:
+        yield
+        await invalidation.close()
+        await database.close()
+
+    app.cleanup_ctx.append(connections)
+    app.cleanup_ctx.extend(contexts)
+    app.add_routes(health.routes())
+    for route in routes:
+        if route.public:
+            public.add(route.handler)
+        if route.versioned:
+            for version in ("1", "1.1"):
+                app.router.add_route(route.method, f"/api/{version}/{route.path}", route.handler)
+        else:
+            app.router.add_route(route.method, route.path, route.handler)
+    return app
+
+
+_PUBLIC: Final = web.AppKey("public", set[RequestHandler])
+
+
+@web.middleware
+async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    REQUEST_ID.set(request.headers.get(REQUEST_ID_HEADER) or uuid.uuid4().hex)
+    begun = time.perf_counter()
+    response = await handler(request)
+    if request.path not in _OPEN_PATHS:
+        REQUESTS.labels(request.method, str(response.status)).inc()
+        DURATION.observe(time.perf_counter() - begun)
+    return response
+
+
+@web.middleware
+async def _know_the_caller(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Identity first; for the API's routes also schema, rights and settings as of now."""
+    path = request.path
+    if path in _OPEN_PATHS or request.match_info.http_exception is not None:
+        return await handler(request)
+    token = request.headers.get(IDENTITY_HEADER)
+    if token is None:
+        if request.match_info.handler in request.app[_PUBLIC]:
+            return await handler(request)
+        raise Unauthorized("This service accepts requests of its gateway only")
+    principal = request.app[VERIFIER].verify(token)
+    request[PRINCIPAL] = principal
+    if not path.startswith("/api/") or request.match_info.handler in request.app[_PUBLIC]:
+        return await handler(request)
+    request[CONTEXT] = await context_of(request, principal)
+    try:
+        return await handler(request)
+    except (
+        asyncpg.UndefinedColumnError,
+        asyncpg.UndefinedTableError,
+        asyncpg.InvalidCachedStatementError,
+    ):
+        # the schema moved between the catalogue and the statement: look again, once
+        request.app[KNOWLEDGE].forget_schema()
+        request[CONTEXT] = await context_of(request, principal)
+        return await handler(request)
+
+
+async def context_of(request: web.Request, principal: Principal) -> Context:
+    """What the operations need to know of a request."""
+    headers = request.headers
+    knowledge = request.app[KNOWLEDGE]
+    stamps = Stamps.from_header(headers.get(STAMPS_HEADER))
+    request_id = REQUEST_ID.get()
+    return Context(
+        principal=principal,
+        version=version_of(request.path),
+        request_id=request_id,
+        stamps=stamps,
+        catalogue=await knowledge.catalogue(stamps),
+        rights=await knowledge.rights(principal.group, stamps),
+        settings=await knowledge.settings(stamps),
+        actor=Actor(
+            user=principal.user,
+            request_id=request_id,
+            quiet=request.rel_url.query.get("skip_activity_log", "0") not in {"", "0"},
+        ),
+        strict="handling=strict" in headers.get("Prefer", ""),
+    )
+
+
+def run(name: str, app: web.Application, settings: CommonSettings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what runs and stop."""
+    set_up_logs(name, settings.log_level)
+    failpoints.arm(settings.failpoints, allowed=settings.failpoints_allowed)
+    uvloop.run(serve(app, settings))
+
+
+async def serve(
+    app: web.Application, settings: CommonSettings, *, more_ports: Sequence[int] = ()
+) -> None:
+    """Listen on port and unix socket until a signal asks to stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=_STOP_AFTER,
+        keepalive_timeout=75.0,
+    )
+    await runner.setup()
+    for port in (settings.port, *more_ports):
+        listening = socket.create_server(
+            (settings.host, port), backlog=1024, reuse_port=bool(more_ports) and port != 0
+        )
+        await web.SockSite(runner, listening).start()
+    if settings.socket:
+        # before the first request: nobody waits yet
+        Path(settings.socket).unlink(missing_ok=True)  # noqa: ASYNC240
+        await web.UnixSite(runner, settings.socket, backlog=1024).start()
+    log.info("serving", port=settings.port, socket=settings.socket)
+    await stop.wait()
+    app[HEALTH].draining = True
+    await runner.cleanup()
