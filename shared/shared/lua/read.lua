@@ -1,0 +1,58 @@
+-- One round trip of the gateway: rate limits, the lease, changed topics, remembered answers.
+--
+-- KEYS  state, the records of answers, the rate limits' buckets
+-- ARGV  number of records, number of topics, `c:<topic>` …, then per bucket: interval and burst in µs
+-- Reply {µs to wait}, when a limit refuses; {0}, when no lease of this very server is alive; else
+--       {0, epoch, stamp, number of the first valid record or 0, its nonce, changed …}
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local records, topics = tonumber(ARGV[1]), tonumber(ARGV[2])
+
+local argument = 3 + topics
+for bucket = 2 + records, #KEYS do
+  local interval, burst = tonumber(ARGV[argument]), tonumber(ARGV[argument + 1])
+  argument = argument + 2
+  local arrival = tonumber(redis.call('GET', KEYS[bucket]) or now)
+  if arrival < now then arrival = now end
+  local next = arrival + interval
+  if next - burst > now then return {math.ceil(next - burst - now)} end
+  -- pcall: a full Redis refuses the write, not the reading
+  redis.pcall('SET', KEYS[bucket], string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000))
+end
+
+local state = redis.call(
+  'HMGET', KEYS[1], 'epoch', 'run', 'until', 'g', 'c:all', unpack(ARGV, 3, 2 + topics))
+if not state[1] or not state[3] or tonumber(state[3]) <= now then return {0} end
+-- Asked each time: behind a proxy the connection may outlive the server it was opened to.
+if state[2] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') then return {0} end
+
+local all = tonumber(state[5] or 0)
+local reply = {0, state[1], tonumber(state[4]), 0, ''}
+for topic = 1, topics do
+  reply[5 + topic] = math.max(all, tonumber(state[5 + topic] or 0))
+end
+
+local function valid(taken, depends)
+  if all > taken then return false end
+  local fields = {}
+  for field in string.gmatch(depends, '%S+') do fields[#fields + 1] = field end
+  if #fields == 0 then return true end
+  for _, changed in ipairs(redis.call('HMGET', KEYS[1], unpack(fields))) do
+    if changed and tonumber(changed) > taken then return false end
+  end
+  return true
+end
+
+if records > 0 then
+  local found = redis.call('MGET', unpack(KEYS, 2, 1 + records))
+  for number = 1, records do
+    if found[number] then
+      local epoch, taken, nonce, depends = string.match(found[number], '^(%S+) (%d+) (%S+) ?(.*)$')
+      if epoch == state[1] and valid(tonumber(taken), depends) then
+        reply[4], reply[5] = number, nonce
+        return reply
+      end
+    end
+  end
+end
+return reply
