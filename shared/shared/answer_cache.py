@@ -138,17 +138,17 @@ class AnswerCache:
         record = f"{asked.epoch} {asked.stamp} {nonce} {fields}"
         milliseconds = max(1, round(life * 1000))
         held = nonce.encode() + body
+        keys = (self._state, self._records + name)
+        arguments = (asked.epoch, record, milliseconds)
+        put = pack("SET", self._bodies + name, held, "PX", milliseconds)
         try:
-            kept = await self._redis.command("SET", self._bodies + name, held, "PX", milliseconds)
-            if kept != b"OK":
-                return False
-            arguments = (asked.epoch, record, milliseconds)
-            stored = await self._redis.script(STORE, (self._state, self._records + name), arguments)
+            stored, kept = await self._redis.script_and(STORE, keys, arguments, (put,))
         except (Away, Failed):
             return False
-        if stored:
-            self._memory.put(name, held)
-        return bool(stored)
+        if not stored or kept != b"OK":
+            return False
+        self._memory.put(name, held)
+        return True
 
     @property
     def away(self) -> bool:

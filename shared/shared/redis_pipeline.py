@@ -28,7 +28,7 @@ class Away(ConnectionError):
     """Redis cannot be reached or did not answer in time; what was sent may still be executed."""
 
 
-class Failed(Exception):  # noqa: N818 - reads as what happened
+class Failed(Exception):
     """Redis answered with an error."""
 
 
@@ -47,7 +47,7 @@ class Script:
 
 def pack(*parts: Part) -> bytes:
     """One command as it goes over the wire."""
-    return hiredis.pack_command(parts)
+    return hiredis.pack_command(parts)  # pyright: ignore[reportArgumentType] - stub says one part
 
 
 class _Waiting:
@@ -161,7 +161,7 @@ class Pipeline:
         connect_timeout: float = 0.5,
         scripts: Iterable[Script] = (),
     ) -> None:
-        self._target = parse_url(url)
+        self._target: dict[str, Any] = dict(parse_url(url))
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._scripts = tuple(scripts)

@@ -1,10 +1,10 @@
 """Stamps and the lease: how anything remembered outside PostgreSQL is known to be true still.
 
 One Redis hash ``<prefix>st`` holds, under a random *epoch*, a counter ``g`` and for each topic the
-counter's value when it was last changed (``c:<topic>``). A writer raises after its commit and before
-its reply (``Invalidation``); a reader takes the counter *before* it asks the database; what it read
-is true as long as none of its topics was changed since. The relay sees every committed change,
-whoever made it, and grants the lease without which nobody may trust the hash (``Granter``).
+counter's value when it was last changed (``c:<topic>``). A writer raises after its commit and
+before its reply (``Invalidation``); a reader takes the counter *before* it asks the database; what
+it read is true as long as none of its topics was changed since. The relay sees every committed
+change, whoever made it, and grants the lease without which nobody may trust the hash (``Granter``).
 
 Source: architecture, section 4; docs/decisions on the lease tell what was tried.
 """
@@ -121,15 +121,14 @@ class LeaseNote:
     noted: float
     lapsed: float
 
-    def none_is_out(self) -> bool:
+    def none_is_out(self, longest: float) -> bool:
         """No lease can be alive now, and none will be granted without seeing our commit.
 
         A grant names in its snapshot the run it is for and the leader it comes from, and asks
         Redis' clock before: one older than this note ended LIFE after the note at the latest.
+        ``longest`` is LIFE + MARGIN in seconds.
         """
-        if self.lapsed > LIFE + MARGIN:
-            return True
-        return self.run is None and self.noted > LIFE + MARGIN
+        return self.lapsed > longest or (self.run is None and self.noted > longest)
 
 
 ReadNote = Callable[[], Awaitable[LeaseNote | None]]
@@ -140,7 +139,7 @@ def note_reader(database: Database) -> ReadNote:
 
     async def read() -> LeaseNote | None:
         row = await database.fetchrow(fixed(QUERIES["lease_note"]))
-        return row and LeaseNote(row["run"], row["noted"], row["lapsed"])
+        return None if row is None else LeaseNote(row["run"], row["noted"], row["lapsed"])
 
     return read
 
@@ -186,7 +185,7 @@ class Invalidation:
             return
         note = await self._read_note(committed_at)
         if note is not None:
-            if note.none_is_out():
+            if note.none_is_out(self._longest):
                 return
             if run is not None and note.run == run and note.noted > self._longest:
                 return
