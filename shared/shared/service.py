@@ -28,7 +28,7 @@ from shared.knowledge import Knowledge
 from shared.logs import REQUEST_ID, set_up_logs
 from shared.metrics import DURATION, REQUESTS
 from shared.settings import CommonSettings, ServiceSettings
-from shared.stamps import Invalidation, Stamps
+from shared.stamps import Invalidation, Stamps, note_reader
 
 log = structlog.get_logger(__name__)
 
@@ -108,7 +108,9 @@ def create_app(
         statement_timeout=settings.statement_timeout,
     )
     invalidation = Invalidation(
-        settings.redis_url.get_secret_value(), settings.redis_prefix, database
+        settings.redis_url.get_secret_value(),
+        settings.redis_prefix,
+        note=note_reader(database),
     )
     health = Health({"postgresql": database.ping, **(checks or {})})
     app = web.Application(
