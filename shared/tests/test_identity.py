@@ -1,0 +1,100 @@
+"""A service believes its gateway and nobody else."""
+
+import time
+
+import jwt
+import pytest
+
+from shared.errors import Unauthorized
+from shared.identity import (
+    INSIDE,
+    ISSUER,
+    IdentitySigner,
+    IdentityVerifier,
+    Principal,
+    generate_keys,
+)
+
+KEYS = generate_keys()
+PRINCIPAL = Principal(user=5, group=2, token=7)
+
+
+def forged(**changes: object) -> str:
+    claims: dict[str, object] = {
+        "iss": ISSUER, "aud": INSIDE, "iat": int(time.time()), "exp": int(time.time()) + 60,
+        "sub": "1", "principal": {"user": 1, "group": 1},
+    }  # fmt: skip
+    key = changes.pop("key", KEYS.private_key)
+    algorithm = changes.pop("algorithm", "EdDSA")
+    kid = changes.pop("kid", KEYS.key_id)
+    claims |= changes
+    claims = {name: value for name, value in claims.items() if value is not None}
+    return jwt.encode(claims, str(key), str(algorithm), headers={"kid": kid})
+
+
+def verifier() -> IdentityVerifier:
+    return IdentityVerifier(KEYS.public_keys)
+
+
+def test_what_the_gateway_signed_is_believed() -> None:
+    token = IdentitySigner(KEYS.private_key, KEYS.key_id).sign(PRINCIPAL)
+    assert verifier().verify(token) == PRINCIPAL
+
+
+def test_a_token_is_made_once_and_reused() -> None:
+    signer = IdentitySigner(KEYS.private_key, KEYS.key_id)
+    assert signer.sign(PRINCIPAL) == signer.sign(PRINCIPAL)
+    assert signer.sign(PRINCIPAL) != signer.sign(PRINCIPAL, "custom:reports")
+
+
+def test_the_gateway_itself_is_no_administrator() -> None:
+    assert Principal(user=1, group=1).is_admin
+    assert not Principal(user=0, group=1, system=True).is_admin
+    assert not PRINCIPAL.is_admin
+
+
+STRANGER = generate_keys()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "", "x", "a.b.c",
+        forged(key=STRANGER.private_key),
+        forged(kid="unknown"),
+        forged(kid=""),
+        forged(exp=int(time.time()) - 1),
+        forged(exp=None),
+        forged(iss="somebody"),
+        forged(iss=None),
+        forged(aud="custom:reports"),
+        forged(aud=None),
+        forged(sub=None),
+        forged(principal=None),
+        forged(principal={"user": "root"}),
+        forged(algorithm="none", key=""),
+        forged(algorithm="HS256", key="a secret that is long enough for this algorithm"),
+    ],
+)  # fmt: skip
+def test_anything_else_is_refused(token: str) -> None:
+    with pytest.raises(Unauthorized):
+        verifier().verify(token)
+
+
+def test_a_remembered_token_still_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    checker = verifier()
+    token = forged()
+    checker.verify(token)
+    later = time.time() + 120
+    monkeypatch.setattr(time, "time", lambda: later)
+    forgotten = verifier()
+    with pytest.raises(Unauthorized):
+        checker.verify(forged(exp=int(later) - 1))
+    with pytest.raises(Unauthorized):
+        forgotten.verify(forged(exp=int(later) - 1))
+
+
+@pytest.mark.parametrize("keys", ["", "{}", '{"keys": 5}', '{"keys": [{"kty": "RSA"}]}'])
+def test_keys_that_are_none_are_refused_at_start(keys: str) -> None:
+    with pytest.raises(ValueError, match="IDENTITY_PUBLIC_KEYS"):
+        IdentityVerifier(keys)
