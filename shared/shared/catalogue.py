@@ -1,18 +1,23 @@
 """The managed schema as the API sees it: PostgreSQL's catalogue joined with the API's metadata.
 
-A ``Catalogue`` is a value: loaded once, never changed, replaced as a whole when the schema moves on.
+A ``Catalogue`` is a value: loaded once, never changed, replaced whole when the schema moves on.
 Names are looked up in it before they reach SQL; what is not in it does not exist.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
-from shared.column_types import Kind
-from shared.sql import Sql
+import msgspec
 
-SYSTEM_PREFIX = "directus_"
+from shared.column_types import ALIASES, Found, Kind, default_text, kind_of, report
+from shared.queries import load_queries
+from shared.sql import Sql, fixed
+
+QUERIES: Final = load_queries("shared", "catalogue.sql")
+SYSTEM_PREFIX: Final = "directus_"
+NEW_COLUMN_SORT: Final = 9999  # contract 7.2
 
 RelationshipType = Literal["MANYTOONE", "ONETOMANY", "MANYTOMANY"]
 Key = Literal["PRI", "UNI", "MUL", ""]
@@ -26,7 +31,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Relationship:
-    """How a column leads to other rows; the keys are column names of the junction (or related) table.
+    """How a column leads to other rows; the keys are columns of the junction or related table.
 
     MANYTOONE: this column holds the key of ``related_table``.
     ONETOMANY: ``junction_key_right`` is the column of ``related_table`` that points here.
@@ -58,7 +63,7 @@ class Column:
     ui: str | None
     hidden_list: bool
     hidden_input: bool
-    required: bool
+    required: bool  # as stored; the key is required whatever stands there
     sort: int | None
     comment: str
     options: Mapping[str, Any]
@@ -98,12 +103,12 @@ class Table:
 
     @property
     def writable(self) -> bool:
-        """A table without a single-column key, or one nobody adopted, is read only."""
+        """A table without a single-column key, or one nobody adopted, is read only (reading 70)."""
         return self.managed and self.primary_key is not None
 
     @property
     def automatic_columns(self) -> frozenset[str]:
-        """Filled by the server; a client's value for them is ignored. Source: reading 56."""
+        """Filled by the server; clients cannot write them (reading 56)."""
         names = (
             self.user_create_column,
             self.user_update_column,
@@ -123,5 +128,201 @@ class Catalogue:
 
 
 async def load_catalogue(session: Reader) -> Catalogue:
-    """Read the whole schema. Two round trips, some milliseconds."""
-    raise NotImplementedError
+    """Read the whole schema: three round trips, some milliseconds."""
+    tables = await session.fetch(fixed(QUERIES["tables"]))
+    columns = await session.fetch(fixed(QUERIES["columns"]))
+    (database,) = await session.fetch(fixed(QUERIES["schema_name"]))
+    by_table: dict[str, dict[str, Column]] = {row["name"]: {} for row in tables}
+    for row in columns:
+        known = by_table.get(row["table_name"])
+        column = _column(row)
+        if known is not None and column is not None:
+            known[column.name] = column
+    closures = _closures({row["name"]: row["touches"] for row in tables})
+    unknowable = {row["name"] for row in tables if row["foreign"]}
+    return Catalogue(
+        tables={
+            row["name"]: _table(row, by_table[row["name"]], closures[row["name"]], unknowable)
+            for row in tables
+        },
+        schema_name=database[0],
+    )
+
+
+# ── columns ───────────────────────────────────────────────────────────────────────────────────────
+
+# The relation the servers knew without metadata: a user is shown with its group.
+_BUILT_IN_RELATIONSHIPS: Final[Mapping[tuple[str, str], Relationship]] = {
+    ("directus_users", "group"): Relationship("MANYTOONE", "directus_groups", None, None, "group"),
+}
+_AFTER_ALL: Final = 10_000  # PostgreSQL has at most 1600 columns
+_RELATIONSHIPS: Final = ("MANYTOONE", "ONETOMANY", "MANYTOMANY")
+
+
+def _column(row: Mapping[str, Any]) -> Column | None:
+    """None for metadata that a dropped column has left behind."""
+    if row["oid"] is None:
+        return _alias(row)
+    found = Found(row["pg_type"], row["typmod"], tuple(row["labels"] or ()))
+    expression: str | None = row["default_expression"]
+    automatic = row["identity"] or (expression or "").startswith("nextval(")
+    reported = report(found, row["data_type"], row["char_length"])
+    if automatic and reported.column_type and not reported.column_type.endswith("unsigned"):
+        reported = replace(reported, column_type=f"{reported.column_type} unsigned")
+    return Column(
+        name=row["column_name"],
+        position=row["position"],
+        pg_type=row["pg_type"],
+        data_type=reported.data_type,
+        char_length=reported.char_length,
+        column_type=reported.column_type,
+        precision=reported.precision,
+        scale=reported.scale,
+        nullable=row["nullable"],
+        default=None if row["generated"] else default_text(expression),
+        key=row["key"],
+        auto_increment=automatic,
+        kind=kind_of(found),
+        generated=row["generated"],
+        relationship=_relationship(row),
+        **_metadata(row),
+    )
+
+
+def _alias(row: Mapping[str, Any]) -> Column | None:
+    relationship = _relationship(row)
+    data_type = (row["data_type"] or "").upper()
+    related = relationship is not None and relationship.type != "MANYTOONE"
+    if not related and data_type not in ALIASES:
+        return None
+    return Column(
+        name=row["column_name"],
+        position=_AFTER_ALL,
+        pg_type="",
+        data_type=data_type if data_type in ALIASES else "ALIAS",
+        char_length=None,
+        column_type=None,
+        precision=None,
+        scale=None,
+        nullable=True,
+        default=None,
+        key="",
+        auto_increment=False,
+        kind=Kind.ALIAS,
+        generated=False,
+        relationship=relationship,
+        **_metadata(row),
+    )
+
+
+def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:
+    options = msgspec.json.decode(row["options"]) if row["options"] else {}
+    return {
+        "ui": row["ui"] or None,
+        "hidden_list": bool(row["hidden_list"]),
+        "hidden_input": bool(row["hidden_input"]),
+        "required": bool(row["required"]),
+        "sort": row["sort"],
+        "comment": row["comment"],
+        "options": options if isinstance(options, dict) else {},
+    }
+
+
+def _relationship(row: Mapping[str, Any]) -> Relationship | None:
+    stored = (row["relationship_type"] or "").upper()
+    if stored not in _RELATIONSHIPS:
+        return _BUILT_IN_RELATIONSHIPS.get((row["table_name"], row["column_name"]))
+    return Relationship(
+        type=stored,
+        related_table=row["related_table"] or None,
+        junction_table=row["junction_table"] or None,
+        junction_key_left=row["junction_key_left"] or None,
+        junction_key_right=row["junction_key_right"] or None,
+    )
+
+
+# ── tables ────────────────────────────────────────────────────────────────────────────────────────
+
+STATUS_COLUMN: Final = "active"  # reading 7
+_STATUS_TYPES: Final = ("int2", "int4")
+# Bookmarks have a column of that name, which was never their status (contract 4).
+_WITHOUT_STATUS: Final = frozenset({"directus_bookmarks"})
+_BUILT_IN_OWNERS: Final[Mapping[str, str]] = {
+    "directus_files": "user",
+    "directus_users": "id",
+    "directus_messages_recipients": "recipient",
+    "directus_preferences": "user",
+    "directus_bookmarks": "user",
+}
+
+
+def _table(
+    row: Mapping[str, Any],
+    columns: Mapping[str, Column],
+    closure: frozenset[str],
+    unknowable: set[str],
+) -> Table:
+    name: str = row["name"]
+    key: list[str] = row["primary_key"]
+    return Table(
+        name=name,
+        oid=row["oid"],
+        columns=columns,
+        primary_key=key[0] if len(key) == 1 else None,
+        status_column=_status_column(name, row["status_column"], columns),
+        sort_column=_sort_column(row["sort_column"], columns),
+        owner_columns=_owner_columns(name, row["user_create_column"], columns),
+        managed=row["managed"],
+        is_system=name.startswith(SYSTEM_PREFIX),
+        closure=closure,
+        closure_known=not closure & unknowable,
+        user_create_column=row["user_create_column"] or None,
+        user_update_column=row["user_update_column"] or None,
+        date_create_column=row["date_create_column"] or None,
+        date_update_column=row["date_update_column"] or None,
+        hidden=bool(row["hidden"]),
+        single=bool(row["single"]),
+        is_junction_table=bool(row["is_junction_table"]),
+        footer=bool(row["footer"]),
+        primary_column=row["primary_column"] or None,
+        comment=row["comment"],
+        date_created=row["date_created"],
+    )
+
+
+def _status_column(name: str, stored: str | None, columns: Mapping[str, Column]) -> str | None:
+    """Of metadata or plain SQL: a name that fits no status is passed over."""
+    for candidate in (stored, None if name in _WITHOUT_STATUS else STATUS_COLUMN):
+        column = columns.get(candidate) if candidate else None
+        if column is not None and column.pg_type in _STATUS_TYPES:
+            return column.name
+    return None
+
+
+def _sort_column(stored: str | None, columns: Mapping[str, Column]) -> str | None:
+    """Source: reading 47."""
+    numbers = {n: c for n, c in columns.items() if c.kind in (Kind.INTEGER, Kind.FLOAT)}
+    by_ui = [column.name for column in numbers.values() if column.ui == "sort"]
+    candidates = [*by_ui, "sort", stored]
+    return next((name for name in candidates if name in numbers), None)
+
+
+def _owner_columns(name: str, stored: str | None, columns: Mapping[str, Column]) -> tuple[str, ...]:
+    """Only integer columns can hold a user's id; the rest would own nothing, or fail to compare."""
+    candidates = dict.fromkeys((_BUILT_IN_OWNERS.get(name) or "", stored or ""))
+    found = [columns[candidate] for candidate in candidates if candidate in columns]
+    return tuple(column.name for column in found if column.kind is Kind.INTEGER)
+
+
+def _closures(touches: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
+    """For each table all that a write may reach, over any number of steps."""
+    closures: dict[str, frozenset[str]] = {}
+    for name in touches:
+        reached = {name}
+        open_ = [name]
+        while open_:
+            new = set(touches[open_.pop()]) - reached
+            reached |= new
+            open_.extend(new)
+        closures[name] = frozenset(reached)
+    return closures

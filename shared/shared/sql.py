@@ -1,9 +1,11 @@
-"""SQL as a value: text and parameters together, made by four makers and in no other way.
+"""SQL as a value: text and parameters together, made by a few makers and in no other way.
 
 ``raw``    text this repository wrote; the type checker refuses anything computed
 ``ident``  a name, quoted
 ``param``  data; becomes ``$1``, ``$2`` … when rendered
 ``join``   several fragments with a separator
+
+``literal`` is data again, quoted, for DDL: PostgreSQL takes no parameters there.
 
 ``fixed`` takes a whole statement of a ``.sql`` file, which numbers its parameters itself.
 """
@@ -82,6 +84,18 @@ def ident(name: str) -> Sql:
 
 def param(value: object) -> Sql:
     return Sql((_Parameter(value),))
+
+
+def literal(text: str) -> Sql:
+    """Text as a quoted constant, for the statements that take no parameters: DDL.
+
+    Raises ValueError for a NUL, which PostgreSQL's text cannot hold.
+    """
+    if "\0" in text:
+        raise ValueError("text must not hold a NUL")
+    quoted = "'" + text.replace("'", "''") + "'"
+    # The E form reads alike whatever standard_conforming_strings says.
+    return Sql((" E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted,))
 
 
 def join(separator: LiteralString, fragments: Iterable[Sql]) -> Sql:

@@ -1,0 +1,121 @@
+-- tables
+-- Every table of the schema public, partitions of another left out. `touches` are the tables a
+-- write here may change as well: through foreign keys that cascade or set, or through inheritance.
+-- `foreign` says that triggers or rules of others may change anything at all.
+WITH relations AS MATERIALIZED (
+    SELECT c.oid, c.relname::text AS name, c.relhasrules AS has_rules
+      FROM pg_class c
+     WHERE c.relnamespace = 'public'::regnamespace
+       AND c.relkind IN ('r', 'p')
+       AND NOT c.relispartition
+),
+triggers AS MATERIALIZED (
+    SELECT t.tgrelid,
+           bool_or(n.nspname = 'directoire' AND p.proname = 'record_activity'
+                   AND t.tgenabled = 'A') AS managed,
+           bool_or(n.nspname <> 'directoire' AND t.tgenabled <> 'D') AS foreign
+      FROM pg_trigger t
+      JOIN pg_proc p ON p.oid = t.tgfoid
+      JOIN pg_namespace n ON n.oid = p.pronamespace
+     WHERE NOT t.tgisinternal
+     GROUP BY t.tgrelid
+),
+edges AS MATERIALIZED (
+    SELECT confrelid AS source, conrelid AS target
+      FROM pg_constraint
+     WHERE contype = 'f'
+       AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))
+    UNION
+    SELECT inhrelid, inhparent FROM pg_inherits
+    UNION
+    SELECT inhparent, inhrelid FROM pg_inherits
+)
+SELECT r.oid,
+       r.name,
+       ARRAY(SELECT a.attname::text
+               FROM pg_index i
+               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+              WHERE i.indrelid = r.oid AND i.indisprimary) AS primary_key,
+       ARRAY(SELECT target.name
+               FROM edges e JOIN relations target ON target.oid = e.target
+              WHERE e.source = r.oid) AS touches,
+       coalesce(t.managed, false) AS managed,
+       coalesce(t.foreign, false) OR r.has_rules AS foreign,
+       coalesce(d.comment, obj_description(r.oid, 'pg_class'), '') AS comment,
+       d.hidden, d.single, d.is_junction_table, d.footer, d.primary_column,
+       d.user_create_column, d.user_update_column, d.date_create_column, d.date_update_column,
+       d.sort_column, d.status_column, d.date_created
+  FROM relations r
+  LEFT JOIN triggers t ON t.tgrelid = r.oid
+  LEFT JOIN public.directus_tables d ON d.table_name = r.name
+ ORDER BY r.name;
+
+-- columns
+-- Every column of those tables, with the API's metadata; rows of metadata without a column (oid null)
+-- are relations and aliases. A domain is replaced by the type it is made of.
+WITH RECURSIVE relations AS MATERIALIZED (
+    SELECT c.oid, c.relname::text AS name
+      FROM pg_class c
+     WHERE c.relnamespace = 'public'::regnamespace
+       AND c.relkind IN ('r', 'p')
+       AND NOT c.relispartition
+),
+domains (oid, base, typmod, not_null) AS (
+    SELECT oid, typbasetype, typtypmod, typnotnull FROM pg_type WHERE typtype = 'd'
+    UNION ALL
+    SELECT d.oid, t.typbasetype, greatest(d.typmod, t.typtypmod), d.not_null OR t.typnotnull
+      FROM domains d JOIN pg_type t ON t.oid = d.base AND t.typtype = 'd'
+),
+keys AS MATERIALIZED (
+    SELECT i.indrelid,
+           i.indkey[n] AS attnum,
+           min(CASE WHEN i.indisprimary THEN 1
+                    WHEN i.indisunique AND i.indnkeyatts = 1 AND i.indpred IS NULL THEN 2
+                    ELSE 3 END) AS rank
+      FROM pg_index i
+      JOIN relations r ON r.oid = i.indrelid
+     CROSS JOIN generate_series(0, i.indnkeyatts - 1) AS n
+     WHERE n = 0 OR i.indisprimary
+     GROUP BY i.indrelid, i.indkey[n]
+),
+attributes AS MATERIALIZED (
+    SELECT a.attrelid AS oid,
+           r.name AS table_name,
+           a.attname::text AS column_name,
+           a.attnum::int AS position,
+           base.typname::text AS pg_type,
+           coalesce(d.typmod, a.atttypmod) AS typmod,
+           CASE WHEN base.typtype = 'e'
+                THEN ARRAY(SELECT enumlabel::text FROM pg_enum
+                            WHERE enumtypid = base.oid ORDER BY enumsortorder) END AS labels,
+           NOT (a.attnotnull OR coalesce(d.not_null, false)) AS nullable,
+           a.attidentity <> '' AS identity,
+           a.attgenerated <> '' AS generated,
+           pg_get_expr(v.adbin, v.adrelid) AS default_expression,
+           CASE k.rank WHEN 1 THEN 'PRI' WHEN 2 THEN 'UNI' WHEN 3 THEN 'MUL' ELSE '' END AS key,
+           col_description(a.attrelid, a.attnum) AS description
+      FROM relations r
+      JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+      LEFT JOIN (SELECT domains.* FROM domains
+                   JOIN pg_type t ON t.oid = domains.base AND t.typtype <> 'd') d
+             ON d.oid = a.atttypid
+      JOIN pg_type base ON base.oid = coalesce(d.base, a.atttypid)
+      LEFT JOIN pg_attrdef v ON v.adrelid = a.attrelid AND v.adnum = a.attnum
+      LEFT JOIN keys k ON k.indrelid = a.attrelid AND k.attnum = a.attnum
+)
+SELECT a.oid,
+       coalesce(a.table_name, m.table_name) AS table_name,
+       coalesce(a.column_name, m.column_name) AS column_name,
+       a.position, a.pg_type, a.typmod, a.labels, a.nullable, a.identity, a.generated,
+       a.default_expression, a.key,
+       coalesce(nullif(m.comment, ''), a.description, '') AS comment,
+       m.data_type, m.char_length, m.ui, m.relationship_type, m.related_table, m.junction_table,
+       m.junction_key_left, m.junction_key_right, m.hidden_input, m.hidden_list, m.required,
+       m.sort, m.options::text AS options
+  FROM attributes a
+  FULL JOIN public.directus_columns m
+         ON m.table_name = a.table_name AND m.column_name = a.column_name
+ ORDER BY table_name, coalesce(m.sort, a.position, 9999), coalesce(a.position, 9999), column_name;
+
+-- schema_name
+SELECT current_database()::text;
