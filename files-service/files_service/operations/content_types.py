@@ -1,0 +1,187 @@
+"""What bytes are: their type, their charset, and the size of a picture. The client only hints.
+
+Source: contract 7.7 and reading 58.
+"""
+
+import asyncio
+import mimetypes
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+import puremagic
+
+HEAD: Final = 1024 * 1024  # bytes looked at; a picture's header lies far before this
+_KNOWN: Final = mimetypes.MimeTypes()  # Python's own table, not the machine's
+BINARY: Final = "application/octet-stream"
+_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}")
+_EXTENSION: Final = re.compile(r"[a-z0-9]{1,10}")
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_SURE: Final = 0.4  # puremagic's own confidence; below it a signature is one or two letters
+_ALIASES: Final = {
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/x-png": "image/png",
+    "image/x-ms-bmp": "image/bmp",
+    "application/x-pdf": "application/pdf",
+    "text/xml": "application/xml",
+    "application/x-zip-compressed": "application/zip",
+}
+# Containers whose own signature says less than the name or the client does.
+_CONTAINERS: Final = {"application/zip", "application/xml", "application/octet-stream"}
+_EXTENSIONS: Final = {
+    "image/jpeg": "jpg",
+    "image/png": "png",
+    "image/gif": "gif",
+    "image/webp": "webp",
+    "image/avif": "avif",
+    "image/tiff": "tif",
+    "image/bmp": "bmp",
+    "image/svg+xml": "svg",
+    "application/pdf": "pdf",
+    "application/zip": "zip",
+    "application/json": "json",
+    "application/xml": "xml",
+    "text/html": "html",
+    "text/plain": "txt",
+    "text/csv": "csv",
+    "video/mp4": "mp4",
+    "video/webm": "webm",
+    "audio/mpeg": "mp3",
+}
+# What puremagic may name only after reading letters that also begin ordinary text.
+_MARKUP: Final = (
+    (re.compile(rb"<svg[\s>]", re.IGNORECASE), "image/svg+xml"),
+    (re.compile(rb"<(!doctype\s+html|html|head|body|script|iframe)\b", re.IGNORECASE), "text/html"),
+    (re.compile(rb"^<\?xml\b", re.IGNORECASE), "application/xml"),
+)
+_PICTURES: Final = frozenset(
+    {"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif", "image/tiff"}
+)
+_READERS: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="picture")
+
+
+@dataclass(frozen=True, slots=True)
+class ContentType:
+    type: str  # such as image/jpeg
+    charset: str  # binary, us-ascii or utf-8
+    extension: str  # of the stored name, without the dot; "" for none
+
+
+def content_type(head: bytes, *, name: str, claimed: str | None) -> ContentType:
+    """The type of a file that begins with ``head``.
+
+    ``claimed`` (the client's) and the extension of ``name`` are believed only where the bytes do
+    not contradict them: text stays text, a signature stays what it is.
+    """
+    hint = _normal(claimed) or _normal(_KNOWN.guess_type(name, strict=False)[0])
+    charset = _charset(head)
+    found = _markup(head) or _signature(head)
+    if found is None or found in _CONTAINERS:
+        if charset == "binary":
+            refined = hint if hint and not _is_text(hint) and hint not in _PICTURES else None
+        else:
+            refined = hint if hint and _is_text(hint) and hint not in _ACTIVE else None
+        found = refined or found or ("text/plain" if charset != "binary" else BINARY)
+    return ContentType(found, charset, _extension(found, name))
+
+
+# Types a browser runs: given only to bytes that show them.
+_ACTIVE: Final = frozenset({"text/html", "image/svg+xml", "application/xhtml+xml"})
+
+
+def _normal(claimed: str | None) -> str | None:
+    if not claimed:
+        return None
+    bare = claimed.partition(";")[0].strip().lower()
+    if not _TYPE.fullmatch(bare):
+        return None
+    return _ALIASES.get(bare, bare)
+
+
+def _is_text(kind: str) -> bool:
+    return (
+        kind.startswith("text/")
+        or kind.endswith(("+xml", "+json"))
+        or kind in {"application/json", "application/xml", "application/javascript"}
+    )
+
+
+def _markup(head: bytes) -> str | None:
+    start = head[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not start.startswith(b"<"):
+        return None
+    return next((kind for pattern, kind in _MARKUP if pattern.search(start)), None)
+
+
+def _signature(head: bytes) -> str | None:
+    try:
+        matches = puremagic.magic_string(head[: 64 * 1024])
+    except (puremagic.PureError, ValueError, IndexError):
+        return None
+    for match in matches:
+        if match.mime_type and (match.confidence >= _SURE or len(match.byte_match or b"") > 2):
+            return _ALIASES.get(match.mime_type, match.mime_type)
+    return None
+
+
+def _charset(head: bytes) -> str:
+    cut = head[: 64 * 1024]
+    try:
+        text = cut.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if len(cut) == len(head) or error.start < len(cut) - 3:
+            return "binary"
+        text = cut[: error.start].decode("utf-8")  # a character was cut in two
+    if _CONTROLS.search(text):
+        return "binary"
+    return "us-ascii" if text.isascii() else "utf-8"
+
+
+def _extension(kind: str, name: str) -> str:
+    """The name's own extension where it fits the type, else the type's usual one."""
+    own = name.rpartition(".")[2].lower() if "." in name else ""
+    if _EXTENSION.fullmatch(own):
+        guessed = _normal(_KNOWN.guess_type(f"x.{own}", strict=False)[0])
+        if guessed == kind or (kind == BINARY and guessed not in _ACTIVE):
+            return own
+    usual = _KNOWN.guess_extension(kind, strict=False) or ""
+    return _EXTENSIONS.get(kind, usual.removeprefix("."))
+
+
+async def picture_size(head: bytes, kind: str) -> tuple[int, int] | None:
+    """Width and height in pixels from the header; None for what is no picture we read."""
+    if kind not in _PICTURES:
+        return None
+    return await asyncio.get_running_loop().run_in_executor(_READERS, _header_size, head)
+
+
+def _header_size(head: bytes) -> tuple[int, int] | None:
+    vips = _vips()
+    try:
+        image = vips.Image.new_from_buffer(head, "", access="sequential")
+        return int(image.width), int(image.height)
+    except vips.Error:
+        return None
+
+
+@cache
+def _vips() -> Any:
+    """libvips costs memory: it is loaded with the first picture.
+
+    Loaders that were never fuzzed are blocked, and nothing is kept between pictures.
+    """
+    import pyvips  # noqa: PLC0415
+
+    pyvips.block_untrusted_set(True)
+    pyvips.cache_set_max(0)
+    return pyvips
+
+
+def title_of(name: str) -> str:
+    """``summer_holiday-2013.jpg`` → ``Summer Holiday 2013``."""
+    stem = name.rpartition(".")[0] or name
+    words = re.split(r"[\s_.\-]+", stem)
+    return " ".join(word[:1].upper() + word[1:] for word in words if word)
