@@ -1,0 +1,86 @@
+"""The database's schema: ordered revisions in plain SQL, applied once however many start at a time.
+
+Alembic keeps the order and the version table and writes one SQL script from the version the
+database has to the newest; asyncpg runs it. So no second driver is needed, and whole files with
+many statements are.
+
+Each revision commits on its own: one that was cut off half-way is done again as a whole.
+"""
+
+import asyncio
+import io
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+
+import asyncpg
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext, RevisionStep
+from alembic.script import ScriptDirectory
+
+_LOG = logging.getLogger(__name__)
+_LOCK = 0x6469_7265_6374  # "direct": the advisory lock of whoever migrates this database
+
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def migrate(database_url: str) -> None:
+    """Bring the database to the newest revision; return when it is there.
+
+    Whoever comes second waits for the first and finds nothing left to do. May be called with or
+    without a running event loop. Raises asyncpg errors, after which the database is at the last
+    revision that committed.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(_migrate(database_url))).result()
+
+
+async def _migrate(database_url: str) -> None:
+    connection: asyncpg.Connection = await asyncpg.connect(
+        database_url, server_settings={"statement_timeout": "0"}
+    )
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        present = await _revision(connection)
+        script = _script(present)
+        if script:
+            await connection.execute(script)
+            _LOG.info("migrated from %s to %s", present, await _revision(connection))
+    finally:
+        await connection.close()  # also gives the lock back
+
+
+async def _revision(connection: asyncpg.Connection) -> str | None:
+    if await connection.fetchval("SELECT to_regclass('public.alembic_version')") is None:
+        return None
+    revision: str | None = await connection.fetchval(
+        "SELECT version_num FROM public.alembic_version"
+    )
+    return revision
+
+
+def _script(present: str | None) -> str:
+    """The SQL from this revision to the newest; empty when it is the newest."""
+    revisions = ScriptDirectory(str(files(__name__)))
+    if present == revisions.get_current_head():
+        return ""
+
+    def steps(rev: object, _context: MigrationContext) -> list[RevisionStep]:
+        return revisions._upgrade_revs("head", rev)
+
+    text = io.StringIO()
+    context = MigrationContext.configure(
+        dialect_name="postgresql",
+        opts={
+            "as_sql": True,
+            "fn": steps,
+            "output_buffer": text,
+            "starting_rev": present,
+            "transaction_per_migration": True,
+            "version_table_schema": "public",
+        },
+    )
+    with Operations.context(context):
+        context.run_migrations()
+    return text.getvalue()
