@@ -10,13 +10,12 @@ Each revision commits on its own: one that was cut off half-way is done again as
 import asyncio
 import io
 import logging
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 
 import asyncpg
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext, RevisionStep
+from alembic import command
+from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 _LOG = logging.getLogger(__name__)
@@ -62,25 +61,10 @@ async def _revision(connection: asyncpg.Connection) -> str | None:
 
 def _script(present: str | None) -> str:
     """The SQL from this revision to the newest; empty when it is the newest."""
-    revisions = ScriptDirectory(str(files(__name__)))
-    if present == revisions.get_current_head():
-        return ""
-
-    def steps(rev: object, _context: MigrationContext) -> list[RevisionStep]:
-        return revisions._upgrade_revs("head", rev)
-
     text = io.StringIO()
-    context = MigrationContext.configure(
-        dialect_name="postgresql",
-        opts={
-            "as_sql": True,
-            "fn": steps,
-            "output_buffer": text,
-            "starting_rev": present,
-            "transaction_per_migration": True,
-            "version_table_schema": "public",
-        },
-    )
-    with Operations.context(context):
-        context.run_migrations()
+    config = Config(output_buffer=text)
+    config.set_main_option("script_location", str(files(__name__)))
+    if present == ScriptDirectory.from_config(config).get_current_head():
+        return ""
+    command.upgrade(config, f"{present}:head" if present else "head", sql=True)
     return text.getvalue()

@@ -227,11 +227,11 @@ CREATE TABLE directoire.presence (
 
 -- Keys of bytes that are being stored; the record of the finished file takes its key out.
 CREATE TABLE directoire.uploads (
-    storage_key varchar(36) PRIMARY KEY,
+    storage_key uuid PRIMARY KEY,
     user_id integer REFERENCES public.directus_users (id) ON DELETE SET NULL,
-    registered_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX uploads_registered ON directoire.uploads (registered_at);
+CREATE INDEX uploads_created ON directoire.uploads (created_at);
 CREATE INDEX uploads_user ON directoire.uploads (user_id);
 
 -- The only row of a fresh installation: group 1 may do everything, always. There is no user yet.
