@@ -234,6 +234,24 @@ CREATE TABLE directoire.uploads (
 CREATE INDEX uploads_created ON directoire.uploads (created_at);
 CREATE INDEX uploads_user ON directoire.uploads (user_id);
 
+-- Whoever deletes a record gives its bytes up: registered as long abandoned, they are cleared.
+CREATE FUNCTION directoire.give_up_bytes() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO directoire.uploads (storage_key, registered_at)
+    VALUES (OLD.storage_key, '-infinity')
+    ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER give_up_bytes AFTER DELETE ON public.directus_files
+    FOR EACH ROW WHEN (OLD.storage_key IS NOT NULL) EXECUTE FUNCTION directoire.give_up_bytes();
+CREATE TRIGGER give_up_replaced_bytes AFTER UPDATE ON public.directus_files
+    FOR EACH ROW WHEN (OLD.storage_key IS DISTINCT FROM NEW.storage_key
+                       AND OLD.storage_key IS NOT NULL)
+    EXECUTE FUNCTION directoire.give_up_bytes();
+ALTER TABLE public.directus_files ENABLE ALWAYS TRIGGER give_up_bytes;
+ALTER TABLE public.directus_files ENABLE ALWAYS TRIGGER give_up_replaced_bytes;
+
 -- The only row of a fresh installation: group 1 may do everything, always. There is no user yet.
 INSERT INTO public.directus_groups (id, name, description)
 VALUES (1, 'Administrator', 'May do everything');
