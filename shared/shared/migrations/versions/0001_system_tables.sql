@@ -238,8 +238,8 @@ CREATE INDEX uploads_user ON directoire.uploads (user_id);
 CREATE FUNCTION directoire.give_up_bytes() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    INSERT INTO directoire.uploads (storage_key, registered_at)
-    VALUES (OLD.storage_key, '-infinity')
+    INSERT INTO directoire.uploads (storage_key, created_at)
+    VALUES (OLD.storage_key::uuid, '-infinity')
     ON CONFLICT DO NOTHING;
     RETURN NULL;
 END $$;
