@@ -1,6 +1,6 @@
 -- lease_note
--- What the relay noted about the lease; ages in seconds.
+-- What the relay noted about the lease; ages in seconds. Where nobody ever led, none was granted.
 SELECT lease_run AS run,
-       coalesce(extract(epoch FROM clock_timestamp() - lease_since), 0)::float8 AS noted,
-       coalesce(extract(epoch FROM clock_timestamp() - until), 0)::float8 AS lapsed
+       coalesce(extract(epoch FROM clock_timestamp() - lease_since), 'Infinity')::float8 AS noted,
+       coalesce(extract(epoch FROM clock_timestamp() - until), 'Infinity')::float8 AS lapsed
   FROM directoire.relay

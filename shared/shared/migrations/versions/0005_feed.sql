@@ -19,6 +19,7 @@ CREATE TABLE directoire.relay (
     floor_xid xid8,
     lease_run text,
     lease_since timestamptz,
+    fingerprint text,
     feed_epoch uuid NOT NULL DEFAULT gen_random_uuid()
 ) WITH (fillfactor = 10);
 INSERT INTO directoire.relay DEFAULT VALUES;
@@ -39,7 +40,9 @@ $$;
 -- directoire.resign(token): gives the lead up at once; nothing happens when it is lost already.
 CREATE FUNCTION directoire.resign(token bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    UPDATE directoire.relay r SET holder = NULL, until = NULL WHERE r.token = resign.token
+    UPDATE directoire.relay r
+       SET holder = NULL, token = r.token + 1, until = least(r.until, clock_timestamp())
+     WHERE r.token = resign.token
 $$;
 
 -- directoire.pending(): whether entries wait for positions. Takes no transaction id: ask this first.
