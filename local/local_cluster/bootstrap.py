@@ -1,0 +1,41 @@
+"""What must be there before the services: the database, its schema, the administrator.
+
+Run as a process of its own, forked from the preloaded parent.
+"""
+
+import asyncio
+import os
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from auth_service import administrator
+from shared.migrations import migrate
+from shared.sql import ident, raw
+
+
+def main() -> None:
+    url = os.environ["DATABASE_URL"]
+    asyncio.run(ensure_database(url))
+    migrate(url)
+    administrator.main()
+
+
+async def ensure_database(url: str) -> None:
+    """Create the database that the URL names if the server does not have it."""
+    try:
+        connection = await asyncpg.connect(url, timeout=10)
+    except asyncpg.InvalidCatalogNameError:
+        await create_database(url)
+    else:
+        await connection.close()
+
+
+async def create_database(url: str) -> None:
+    parts = urlsplit(url)
+    connection = await asyncpg.connect(urlunsplit(parts._replace(path="/postgres")))
+    try:
+        create = raw("CREATE DATABASE ") + ident(parts.path.removeprefix("/"))
+        await connection.execute(create.render()[0])
+    finally:
+        await connection.close()

@@ -1,0 +1,152 @@
+"""Which processes make up the cluster, and what each is told in its environment."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from local_cluster.home import Home, Ports
+from local_cluster.processes import MARK
+from local_cluster.settings import Settings
+
+MODULES: Final = {
+    "auth-service": "auth_service.__main__",
+    "items-service": "items_service.__main__",
+    "files-service": "files_service.__main__",
+    "schema-service": "schema_service.__main__",
+    "settings-service": "settings_service.__main__",
+    "relay": "items_service.relay",
+    "gateway": "gateway.__main__",
+}
+BOOTSTRAP: Final = "local_cluster.bootstrap"
+_ASKED_THROUGH_GATEWAY: Final = {
+    "auth-service": "users",
+    "items-service": "tables/directus_groups/rows",
+    "files-service": "files",
+    "schema-service": "tables",
+    "settings-service": "settings",
+}
+ROUTES: Final = tuple(f"/api/1.1/{path}" for path in _ASKED_THROUGH_GATEWAY.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One process of the cluster: a service's replica, the relay or a gateway."""
+
+    name: str  # "items-service", "items-service-2", …
+    kind: str
+    module: str
+    ports: tuple[int, ...]  # the first is its own: health is asked there
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """The gateway's key pair; see shared.identity."""
+
+    private_key: str  # PEM
+    public_keys: str  # JWK set, JSON
+    key_id: str
+
+
+def members(
+    settings: Settings,
+    home: Home,
+    ports: Ports,
+    keys: Keys,
+    environment: Mapping[str, str],
+) -> list[Member]:
+    """All processes; ``environment`` holds the servers' URLs and what all are told."""
+    services = [
+        _service(kind, name, home, ports, {**environment, "IDENTITY_PUBLIC_KEYS": keys.public_keys})
+        for kind in MODULES
+        if kind != "gateway"
+        for name in names(kind, settings.replicas)
+    ]
+    gateways = [
+        _gateway(name, settings, home, ports, keys, environment, services)
+        for name in names("gateway", settings.replicas)
+    ]
+    return [*services, *gateways]
+
+
+def names(kind: str, replicas: Mapping[str, int]) -> list[str]:
+    """The first replica has the plain name, the others a number."""
+    return [kind, *(f"{kind}-{number}" for number in range(2, replicas.get(kind, 1) + 1))]
+
+
+def _service(
+    kind: str, name: str, home: Home, ports: Ports, environment: Mapping[str, str]
+) -> Member:
+    port = ports.take(name)
+    told = {
+        **environment,
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        MARK: f"{home.instance}/{name}",
+    }
+    if kind != "relay":
+        told["SOCKET"] = str(socket_of(name, home))
+    if kind == "files-service":
+        told.setdefault("STORE_URL", home.files.as_uri())
+    return Member(name=name, kind=kind, module=MODULES[kind], ports=(port,), environment=told)
+
+
+def socket_of(name: str, home: Home) -> Path:
+    return home.sockets() / f"{name}.sock"
+
+
+def _gateway(
+    name: str,
+    settings: Settings,
+    home: Home,
+    ports: Ports,
+    keys: Keys,
+    environment: Mapping[str, str],
+    services: list[Member],
+) -> Member:
+    own = ports.take(name)
+    urls = {
+        f"{kind.removesuffix('-service').upper()}_URLS": ",".join(
+            f"unix:{socket_of(service.name, home)}" for service in services if service.kind == kind
+        )
+        for kind in MODULES
+        if kind.endswith("-service")
+    }
+    told = {
+        **environment,
+        **urls,
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+        "OWN_PORT": str(own),
+        "IDENTITY_PRIVATE_KEY": keys.private_key,
+        "IDENTITY_KEY_ID": keys.key_id,
+        MARK: f"{home.instance}/{name}",
+    }
+    return Member(
+        name=name,
+        kind="gateway",
+        module=MODULES["gateway"],
+        ports=(own, settings.port),
+        environment=told,
+    )
+
+
+def keys_of(home: Home) -> Keys:
+    """The instance's key pair, made at its first start."""
+    if not home.has_secret("identity"):
+        from shared.identity import generate_keys  # noqa: PLC0415 - half a second, once
+
+        made = generate_keys()
+        home.secret(
+            "identity",
+            json.dumps(
+                {
+                    "private_key": made.private_key,
+                    "public_keys": made.public_keys,
+                    "key_id": made.key_id,
+                }
+            ),
+        )
+    return Keys(**json.loads(home.secret("identity")))

@@ -1,0 +1,286 @@
+"""Private PostgreSQL, Redis and RabbitMQ: how each is prepared, started, asked and stopped."""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from local_cluster import probes
+from local_cluster.errors import Refused
+from local_cluster.home import Home, Ports, reachable_copy
+from local_cluster.processes import MARK, Child, Command, spawn
+from local_cluster.programs import (
+    find_postgres,
+    find_rabbitmq,
+    find_redis,
+    point_erlang,
+    rabbitmq_in,
+)
+from local_cluster.settings import Settings
+
+ROLE: Final = "directoire"  # superuser of the private PostgreSQL, user of the private RabbitMQ
+DATABASE: Final = "directoire"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """One server process under the supervisor."""
+
+    name: str
+    port: int
+    start: Callable[[], Awaitable[Child]]
+    probe: probes.Probe
+    stops_by: signal.Signals
+    variable: str = ""  # the environment variable that names it to the services
+    url: str = field(default="", repr=False)
+
+
+class Servers:
+    """The servers of one instance. Making one finds its program: raises Refused without."""
+
+    def __init__(self, settings: Settings, home: Home, ports: Ports) -> None:
+        self._settings = settings
+        self._home = home
+        self._ports = ports
+        self._user = home.servers_user()
+        self._place = home.servers()
+
+    def wanted(self) -> list[Server]:
+        """Those whose URL the environment does not give."""
+        settings = self._settings
+        servers: list[Server] = []
+        if settings.database_url is None:
+            servers.append(self._postgres())
+        if settings.redis_url is None:
+            servers.append(self._redis())
+        if settings.amqp_url is None:
+            servers += self._rabbitmq()
+        return servers
+
+    def _postgres(self) -> Server:
+        found = find_postgres(prefer_wheels=self._settings.prefer_wheels)
+        install = reachable_copy(found.bin.parent, self._place)
+        programs, version = install / found.bin.name, found.version
+        data = self._folder("postgres")
+        port = self._ports.take("postgres")
+        password = self._home.secret("postgres")
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": "300",
+            "log_min_messages": "warning",
+            "idle_in_transaction_session_timeout": "60s",
+        }
+        if self._settings.throwaway:
+            options |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "off")
+        arguments = [str(programs / "postgres"), "-D", str(data), "-p", str(port)]
+        for name, value in options.items():
+            arguments += ["-c", f"{name}={value}"]
+
+        async def start() -> Child:
+            if not (data / "PG_VERSION").exists():
+                await self._initialize_postgres(programs, version, data, password)
+            self._refuse_other_version(data, version)
+            return await spawn(self._command("postgres", arguments, dies_by=signal.SIGINT))
+
+        return Server(
+            name="postgres",
+            port=port,
+            start=start,
+            probe=probes.postgres(port),
+            stops_by=signal.SIGINT,  # the fast shutdown: SIGTERM waits for clients
+            variable="DATABASE_URL",
+            url=f"postgresql://{ROLE}:{password}@127.0.0.1:{port}/{DATABASE}",
+        )
+
+    async def _initialize_postgres(
+        self, programs: Path, version: int, data: Path, password: str
+    ) -> None:
+        """Into a folder beside, renamed when whole: a start cut off leaves nothing half made."""
+        half = data.with_name("postgres.half")
+        shutil.rmtree(half, ignore_errors=True)
+        passwords = self._write("postgres.password", password)
+        locale = (
+            ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+            if version >= 17
+            else ["--locale=C.UTF-8"]
+        )
+        arguments = [
+            str(programs / "initdb"),
+            "-D",
+            str(half),
+            f"--username={ROLE}",
+            "--auth=scram-sha-256",
+            f"--pwfile={passwords}",
+            "--encoding=UTF8",
+            *locale,
+            *(["--no-sync"] if self._settings.throwaway else []),
+        ]
+        how = await (await spawn(self._command("postgres", arguments))).wait()
+        passwords.unlink()
+        if how != "exit code 0":
+            raise Refused(f"initdb ended with {how}: see {self._home.logs / 'postgres.log'}.")
+        data.rmdir()
+        half.rename(data)
+
+    def _refuse_other_version(self, data: Path, version: int) -> None:
+        made = (data / "PG_VERSION").read_text(encoding="utf-8").strip()
+        if made != str(version):
+            raise Refused(
+                f"The data in {data} was made by PostgreSQL {made}, the program here is"
+                f" {version}: install {made}, or name another folder in DIRECTOIRE_DATA."
+            )
+
+    def _redis(self) -> Server:
+        program = find_redis(prefer_wheels=self._settings.prefer_wheels)
+        program = reachable_copy(program.parent, self._place) / program.name
+        data = self._folder("redis")
+        port = self._ports.take("redis")
+        password = self._home.secret("redis")
+        kept = "" if self._settings.throwaway else "60 1000"
+        configuration = self._write(
+            "redis.conf",
+            f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {data}\n"
+            f'save "{kept}"\nappendonly no\ndaemonize no\nlogfile ""\n'
+            "maxmemory 256mb\nmaxmemory-policy allkeys-lru\n",
+        )
+
+        async def start() -> Child:
+            return await spawn(
+                self._command("redis", [str(program), str(configuration)], dies_by=signal.SIGTERM)
+            )
+
+        return Server(
+            name="redis",
+            port=port,
+            start=start,
+            probe=probes.redis(port),
+            stops_by=signal.SIGTERM,
+            variable="REDIS_URL",
+            url=f"redis://default:{password}@127.0.0.1:{port}",
+        )
+
+    def _rabbitmq(self) -> list[Server]:
+        """The broker, and before it the port mapper it would leave behind as a daemon."""
+        found = find_rabbitmq(prefer_wheels=self._settings.prefer_wheels)
+        if found.tree is not None:
+            found = rabbitmq_in(reachable_copy(found.tree, self._place))
+            assert found.tree is not None
+            point_erlang(found.tree)
+        mapper_port = self._ports.take("epmd")
+        mapper = self._epmd(found.erlang, mapper_port)
+        data = self._folder("rabbitmq")
+        port = self._ports.take("rabbitmq")
+        password = self._home.secret("rabbitmq")
+        self._write(
+            "rabbitmq/rabbitmq.conf",
+            f"default_user = {ROLE}\ndefault_pass = {password}\n"
+            f"listeners.tcp.1 = 127.0.0.1:{port}\n"
+            "vm_memory_high_watermark.absolute = 512MB\ndisk_free_limit.absolute = 50MB\n"
+            "log.console = true\nlog.console.level = warning\nlog.file = false\n",
+        )
+        self._write("rabbitmq/enabled_plugins", "[].")
+        path = f"{found.erlang}:{os.environ.get('PATH', os.defpath)}"
+        environment = {
+            "PATH": path,
+            "HOME": str(data),
+            "LANG": "C.UTF-8",
+            "RABBITMQ_NODENAME": "directoire@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_DIST_PORT": str(self._ports.take("rabbitmq-distribution")),
+            "RABBITMQ_MNESIA_BASE": str(data / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(data),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_CONFIG_FILE": str(data / "rabbitmq"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(data / "enabled_plugins"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none"
+            " -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
+            # The script then becomes the broker instead of waiting for it as its parent
+            "RUNNING_UNDER_SYSTEMD": "true",
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(mapper_port),
+        }
+
+        async def start() -> Child:
+            async with asyncio.timeout(10):
+                await probes.until_ready(mapper.probe)
+            return await spawn(
+                self._command(
+                    "rabbitmq",
+                    [str(found.server)],
+                    dies_by=signal.SIGTERM,
+                    environment=environment,
+                    cwd=data,
+                )
+            )
+
+        broker = Server(
+            name="rabbitmq",
+            port=port,
+            start=start,
+            probe=probes.amqp(port),
+            stops_by=signal.SIGTERM,
+            variable="AMQP_URL",
+            url=f"amqp://{ROLE}:{password}@127.0.0.1:{port}/",
+        )
+        return [mapper, broker]
+
+    def _epmd(self, erlang: Path, port: int) -> Server:
+        arguments = [str(erlang / "epmd"), "-port", str(port), "-address", "127.0.0.1"]
+
+        async def start() -> Child:
+            return await spawn(self._command("epmd", arguments))
+
+        return Server(
+            name="epmd",
+            port=port,
+            start=start,
+            probe=probes.listens(port),
+            stops_by=signal.SIGTERM,
+        )
+
+    def _command(
+        self,
+        name: str,
+        arguments: list[str],
+        *,
+        dies_by: signal.Signals = signal.SIGKILL,
+        environment: dict[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Command:
+        plain = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+        return Command(
+            arguments=tuple(arguments),
+            environment={
+                **(plain if environment is None else environment),
+                MARK: f"{self._home.instance}/{name}",
+            },
+            log=self._home.logs / f"{name}.log",
+            user=self._user,
+            dies_by=dies_by,
+            cwd=self._place if cwd is None else cwd,
+        )
+
+    def _folder(self, name: str) -> Path:
+        folder = self._place / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._give(folder)
+        return folder
+
+    def _write(self, name: str, text: str) -> Path:
+        """A file that only the servers' user can read."""
+        path = self._place / name
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+        self._give(path)
+        return path
+
+    def _give(self, path: Path) -> None:
+        if self._user is not None:
+            os.chown(path, self._user, self._user)
