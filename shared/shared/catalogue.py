@@ -100,6 +100,12 @@ class Table:
     primary_column: str | None
     comment: str
     date_created: datetime | None
+    default_status: str | None
+    list_view: str | None
+    column_groupings: str | None
+    filter_column_blacklist: str | None
+    display_template: str | None
+    preview_url: str | None
 
     @property
     def writable(self) -> bool:
@@ -166,7 +172,7 @@ def _column(row: Mapping[str, Any]) -> Column | None:
     found = Found(row["pg_type"], row["typmod"], tuple(row["labels"] or ()))
     expression: str | None = row["default_expression"]
     automatic = row["identity"] or (expression or "").startswith("nextval(")
-    reported = report(found, row["data_type"], row["char_length"])
+    reported = report(found, row["data_type"] or _system_type(row), row["char_length"])
     if automatic and reported.column_type and not reported.column_type.endswith("unsigned"):
         reported = replace(reported, column_type=f"{reported.column_type} unsigned")
     return Column(
@@ -187,6 +193,12 @@ def _column(row: Mapping[str, Any]) -> Column | None:
         relationship=_relationship(row),
         **_metadata(row),
     )
+
+
+def _system_type(row: Mapping[str, Any]) -> str | None:
+    """The flags and states of system tables were TINYINT, and clients show them as such."""
+    small = row["pg_type"] == "int2" and row["table_name"].startswith(SYSTEM_PREFIX)
+    return "TINYINT" if small else None
 
 
 def _alias(row: Mapping[str, Any]) -> Column | None:
@@ -244,7 +256,7 @@ def _relationship(row: Mapping[str, Any]) -> Relationship | None:
 # ── tables ────────────────────────────────────────────────────────────────────────────────────────
 
 STATUS_COLUMN: Final = "active"  # reading 7
-_STATUS_TYPES: Final = ("int2", "int4")
+ACTIVITY: Final = "directus_activity"  # its key holds the time too, only to be partitioned by it
 # Bookmarks have a column of that name, which was never their status (contract 4).
 _WITHOUT_STATUS: Final = frozenset({"directus_bookmarks"})
 _BUILT_IN_OWNERS: Final[Mapping[str, str]] = {
@@ -263,7 +275,7 @@ def _table(
     unknowable: set[str],
 ) -> Table:
     name: str = row["name"]
-    key: list[str] = row["primary_key"]
+    key: list[str] = ["id"] if name == ACTIVITY else row["primary_key"]
     return Table(
         name=name,
         oid=row["oid"],
@@ -287,16 +299,21 @@ def _table(
         primary_column=row["primary_column"] or None,
         comment=row["comment"],
         date_created=row["date_created"],
+        default_status=row["default_status"],
+        list_view=row["list_view"],
+        column_groupings=row["column_groupings"],
+        filter_column_blacklist=row["filter_column_blacklist"],
+        display_template=row["display_template"],
+        preview_url=row["preview_url"],
     )
 
 
 def _status_column(name: str, stored: str | None, columns: Mapping[str, Column]) -> str | None:
-    """Of metadata or plain SQL: a name that fits no status is passed over."""
-    for candidate in (stored, None if name in _WITHOUT_STATUS else STATUS_COLUMN):
-        column = columns.get(candidate) if candidate else None
-        if column is not None and column.pg_type in _STATUS_TYPES:
-            return column.name
-    return None
+    """As directoire.status_column_of: the kept counts must speak of the same column."""
+    if name in _WITHOUT_STATUS:
+        return None
+    column = columns.get(stored or STATUS_COLUMN)
+    return column.name if column is not None and column.kind is Kind.INTEGER else None
 
 
 def _sort_column(stored: str | None, columns: Mapping[str, Column]) -> str | None:

@@ -10,17 +10,18 @@ WITH relations AS MATERIALIZED (
        AND NOT c.relispartition
 ),
 triggers AS MATERIALIZED (
+    -- by sub-select: a join would read all of pg_proc
     SELECT t.tgrelid,
-           bool_or(n.nspname = 'directoire' AND p.proname = 'record_activity'
-                   AND t.tgenabled = 'A') AS managed,
-           bool_or(n.nspname <> 'directoire' AND t.tgenabled <> 'D') AS foreign
+           bool_or(t.tgenabled = 'A' AND (SELECT p.proname = 'record' FROM pg_proc p
+                    WHERE p.oid = t.tgfoid AND p.pronamespace = 'directoire'::regnamespace)
+           ) AS managed,
+           bool_or(t.tgenabled <> 'D' AND (SELECT p.pronamespace <> 'directoire'::regnamespace
+                     FROM pg_proc p WHERE p.oid = t.tgfoid)) AS foreign
       FROM pg_trigger t
-      JOIN pg_proc p ON p.oid = t.tgfoid
-      JOIN pg_namespace n ON n.oid = p.pronamespace
      WHERE NOT t.tgisinternal
      GROUP BY t.tgrelid
 ),
-edges AS MATERIALIZED (
+edges AS (
     SELECT confrelid AS source, conrelid AS target
       FROM pg_constraint
      WHERE contype = 'f'
@@ -29,24 +30,37 @@ edges AS MATERIALIZED (
     SELECT inhrelid, inhparent FROM pg_inherits
     UNION
     SELECT inhparent, inhrelid FROM pg_inherits
+),
+touches AS MATERIALIZED (
+    SELECT e.source, array_agg(r.name) AS names
+      FROM edges e JOIN relations r ON r.oid = e.target
+     GROUP BY e.source
+),
+keys AS MATERIALIZED (
+    SELECT i.indrelid, array_agg(a.attname::text) AS names
+      FROM pg_index i
+     CROSS JOIN unnest(i.indkey) AS n (attnum)
+      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = n.attnum
+     WHERE i.indisprimary
+       AND i.indrelid IN (SELECT oid FROM relations)
+     GROUP BY i.indrelid
 )
 SELECT r.oid,
        r.name,
-       ARRAY(SELECT a.attname::text
-               FROM pg_index i
-               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
-              WHERE i.indrelid = r.oid AND i.indisprimary) AS primary_key,
-       ARRAY(SELECT target.name
-               FROM edges e JOIN relations target ON target.oid = e.target
-              WHERE e.source = r.oid) AS touches,
+       coalesce(k.names, '{}') AS primary_key,
+       coalesce(e.names, '{}') AS touches,
        coalesce(t.managed, false) AS managed,
        coalesce(t.foreign, false) OR r.has_rules AS foreign,
        coalesce(d.comment, obj_description(r.oid, 'pg_class'), '') AS comment,
        d.hidden, d.single, d.is_junction_table, d.footer, d.primary_column,
        d.user_create_column, d.user_update_column, d.date_create_column, d.date_update_column,
-       d.sort_column, d.status_column, d.date_created
+       d.sort_column, d.status_column, d.date_created,
+       d.default_status, d.list_view, d.column_groupings, d.filter_column_blacklist,
+       d.display_template, d.preview_url
   FROM relations r
   LEFT JOIN triggers t ON t.tgrelid = r.oid
+  LEFT JOIN touches e ON e.source = r.oid
+  LEFT JOIN keys k ON k.indrelid = r.oid
   LEFT JOIN public.directus_tables d ON d.table_name = r.name
  ORDER BY r.name;
 

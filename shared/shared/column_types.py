@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import LiteralString
 
 from shared.sql import EMPTY, Sql, join, literal, raw
@@ -370,6 +371,7 @@ def kind_of(found: Found) -> Kind:
     return _FOREIGN.get(found.pg_type, _OTHER).kind
 
 
+@lru_cache(maxsize=4096)
 def report(found: Found, data_type: str | None, char_length: str | None) -> Reported:
     """The type to tell: the declared one where it still fits the column, else a derived one."""
     foreign = _reported_foreign(found)
@@ -402,6 +404,7 @@ _NOW_CALLS = re.compile(
 _CAST = re.compile(r"::[a-z_ \"]+(\([0-9, ]+\))?(\[\])?$", re.IGNORECASE)
 
 
+@lru_cache(maxsize=4096)
 def default_text(expression: str | None) -> str | None:
     """A default as MySQL would show it: ``'2'::smallint`` is 2. Expressions stay as they are."""
     if expression is None or expression.lower().startswith("nextval("):
