@@ -9,8 +9,7 @@ CREATE TABLE public.directus_activity (
     "datetime" timestamptz NOT NULL DEFAULT now(),
     table_name text NOT NULL,
     row_id text,
-    action text NOT NULL
-        CHECK (action IN ('ADD', 'UPDATE', 'DELETE', 'TRUNCATE', 'LOGIN', 'REPLY')),
+    action text NOT NULL,  -- ADD, UPDATE, DELETE, TRUNCATE, LOGIN, REPLY; a CHECK costs each writer
     actor text NOT NULL,
     "user" integer,
     request_id text,
@@ -148,6 +147,7 @@ DECLARE
     relation text := TG_TABLE_NAME;
     key text;
     who text;
+    entry bigint;
     trusted boolean := pg_has_role(session_user, current_user, 'member');
 BEGIN
     BEGIN
@@ -185,19 +185,17 @@ BEGIN
     IF pg_column_size(o) > 4194304 THEN o := directoire.shortened(o); END IF;
     -- whoever may speak plain SQL may also set these: they count for the service's role only
     IF trusted THEN who := nullif(current_setting('directoire.actor', true), ''); END IF;
-    WITH entry AS (
-        INSERT INTO public.directus_activity
-            (table_name, row_id, action, actor, "user", request_id, quiet, before, after)
-        VALUES (
-            relation, key,
-            CASE TG_OP WHEN 'INSERT' THEN 'ADD' ELSE TG_OP END,
-            coalesce(who, 'db:' || session_user),
-            CASE WHEN who ~ '^[0-9]{1,9}$' THEN who::integer END,
-            CASE WHEN trusted THEN nullif(current_setting('directoire.request', true), '') END,
-            trusted AND current_setting('directoire.quiet', true) IS NOT DISTINCT FROM 't',
-            o, n)
-        RETURNING id, "datetime")
-    INSERT INTO directoire.outbox SELECT id, "datetime" FROM entry;
+    entry := nextval('directoire.activity_id');
+    INSERT INTO public.directus_activity
+        (id, table_name, row_id, action, actor, "user", request_id, quiet, before, after)
+    VALUES (
+        entry, relation, key, CASE TG_OP WHEN 'INSERT' THEN 'ADD' ELSE TG_OP END,
+        coalesce(who, 'db:' || session_user),
+        CASE WHEN who ~ '^[0-9]{1,9}$' THEN who::integer END,
+        CASE WHEN trusted THEN nullif(current_setting('directoire.request', true), '') END,
+        trusted AND current_setting('directoire.quiet', true) IS NOT DISTINCT FROM 't',
+        o, n);
+    INSERT INTO directoire.outbox VALUES (entry, now());
     RETURN NULL;
 END $$;
 
@@ -207,21 +205,21 @@ CREATE FUNCTION directoire.record_entry(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     who text;
+    entry bigint;
     trusted boolean := pg_has_role(session_user, current_user, 'member');
 BEGIN
     IF trusted THEN who := nullif(current_setting('directoire.actor', true), ''); END IF;
-    WITH entry AS (
-        INSERT INTO public.directus_activity
-            (table_name, row_id, action, actor, "user", request_id, quiet, before, after)
-        VALUES (
-            relation, key, action,
-            coalesce(who, 'db:' || session_user),
-            CASE WHEN who ~ '^[0-9]{1,9}$' THEN who::integer END,
-            CASE WHEN trusted THEN nullif(current_setting('directoire.request', true), '') END,
-            trusted AND current_setting('directoire.quiet', true) IS NOT DISTINCT FROM 't',
-            record_entry.before, record_entry.after)
-        RETURNING id, "datetime")
-    INSERT INTO directoire.outbox SELECT id, "datetime" FROM entry;
+    entry := nextval('directoire.activity_id');
+    INSERT INTO public.directus_activity
+        (id, table_name, row_id, action, actor, "user", request_id, quiet, before, after)
+    VALUES (
+        entry, relation, key, action,
+        coalesce(who, 'db:' || session_user),
+        CASE WHEN who ~ '^[0-9]{1,9}$' THEN who::integer END,
+        CASE WHEN trusted THEN nullif(current_setting('directoire.request', true), '') END,
+        trusted AND current_setting('directoire.quiet', true) IS NOT DISTINCT FROM 't',
+        record_entry.before, record_entry.after);
+    INSERT INTO directoire.outbox VALUES (entry, now());
 END $$;
 REVOKE ALL ON FUNCTION directoire.record_entry(text, text, text, jsonb, jsonb) FROM PUBLIC;
 
