@@ -1,0 +1,220 @@
+"""Killing any one process during writes and reads loses nothing, hides nothing, shows nothing old.
+
+The cluster here is a `make up` of its own, with private servers, so that these can die as well.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import aiohttp
+import asyncpg
+import pytest
+import pytest_asyncio
+from wire import Api, make
+
+pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(300)]
+
+ROWS = 6
+TARGETS = (
+    "items-service", "redis", "gateway", "rabbitmq", "relay", "auth-service", "schema-service",
+)  # fmt: skip
+EXCHANGE = "directoire.activity"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running instance: how to reach it and what it consists of."""
+
+    api: Api
+    database_url: str
+    amqp_url: str
+    pids: Callable[[], Awaitable[dict[str, int]]]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def stack(
+    session: aiohttp.ClientSession, tmp_path_factory: pytest.TempPathFactory, free_port: int
+) -> AsyncGenerator[Stack]:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"DATABASE_URL", "REDIS_URL", "AMQP_URL"}
+    } | {
+        "DIRECTOIRE_PORT": str(free_port),
+        "DIRECTOIRE_DATA": str(tmp_path_factory.mktemp("faults") / "data"),
+        "DEMO": "0",
+    }
+    await make("up", environment)
+    try:
+        exported = await make("env", environment)
+        urls = dict(
+            line.removeprefix("export ").replace("'", "").split("=", 1)
+            for line in exported.splitlines()
+        )
+        token = (await make("token", environment)).strip()
+
+        async def pids() -> dict[str, int]:
+            table = await make("ps", environment)
+            found: dict[str, int] = {}
+            for line in table.splitlines():
+                words = line.replace("│", " ").split()
+                if len(words) >= 2 and words[1].isdigit():
+                    found[words[0]] = int(words[1])
+            return found
+
+        api = Api(session, f"http://127.0.0.1:{free_port}", token)
+        yield Stack(api, urls["DATABASE_URL"], urls["AMQP_URL"], pids)
+    finally:
+        await make("down", environment)
+
+
+@dataclass
+class History:
+    """What was acknowledged, and every read that showed something older."""
+
+    acked: dict[int, int] = field(default_factory=dict[int, int])
+    writes: int = 0
+    reads: int = 0
+    undetermined: int = 0
+    stale: list[str] = field(default_factory=list[str])
+
+
+async def write(stack: Stack, path: str, row: int, history: History, stop: asyncio.Event) -> None:
+    value = 0
+    while not stop.is_set():
+        value += 1
+        while True:  # until acknowledged: setting the same value again does no harm
+            try:
+                reply = await stack.api.put(f"{path}/{row}", {"n": value})
+            except aiohttp.ClientError:
+                history.undetermined += 1
+            else:
+                if reply.status == 200:
+                    break
+                assert reply.status in {502, 503, 504}, reply.json
+                history.undetermined += 1
+            await asyncio.wait([asyncio.ensure_future(stop.wait())], timeout=0.05)
+        history.acked[row] = value
+        history.writes += 1
+
+
+async def read(stack: Stack, path: str, row: int, history: History, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        known = history.acked.get(row, 0)
+        begun = time.monotonic()
+        try:
+            reply = await stack.api.get(f"{path}/{row}")
+        except aiohttp.ClientError:
+            continue
+        if reply.status == 200:
+            history.reads += 1
+            if reply.data["n"] < known:
+                history.stale.append(f"row {row}: {reply.data['n']} < {known} at {begun}")
+        else:
+            assert reply.status in {502, 503, 504}, reply.json
+
+
+async def kill_each(stack: Stack, path: str) -> None:
+    """SIGKILL one after the other; go on when its successor is up and the API answers."""
+    for target in TARGETS:
+        before = (await stack.pids())[target]
+        os.kill(before, signal.SIGKILL)
+        async with asyncio.timeout(40):
+            while (await stack.pids()).get(target, before) == before:
+                await asyncio.wait([asyncio.create_task(asyncio.sleep(0.1))])
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    if (await stack.api.get(path)).status == 200:
+                        break
+                await asyncio.wait([asyncio.create_task(asyncio.sleep(0.1))])
+
+
+async def published(stack: Stack, queue_name: str, until: int) -> list[dict[str, Any]]:
+    """Every message of the queue, in order of arrival, up to position ``until``."""
+    messages: list[dict[str, Any]] = []
+    connection = await aio_pika.connect(stack.amqp_url)
+    async with connection, asyncio.timeout(60):
+        channel = await connection.channel()
+        queue = await channel.get_queue(queue_name)
+        async with queue.iterator() as arriving:
+            async for message in arriving:
+                await message.ack()
+                messages.append(json.loads(message.body))
+                if int(messages[-1]["sequence"]) >= until:
+                    break
+    return messages
+
+
+async def test_killing_any_one_process_loses_hides_and_ages_nothing(stack: Stack) -> None:
+    table = await stack.api.make_table("counters", n="INT")
+    path = f"tables/{table}/rows"
+    body = {"rows": [{"n": 0, "active": 1}] * ROWS}
+    ids = [row["id"] for row in (await stack.api.post(f"{path}/bulk", body)).data]
+    database = await asyncpg.connect(stack.database_url)
+    queue_name = "faults"
+    connection = await aio_pika.connect(stack.amqp_url)
+    async with connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(queue_name, durable=True)
+        await queue.bind(EXCHANGE, "activity.counters.*")
+    history, stop = History(), asyncio.Event()
+    workers = [
+        *(asyncio.create_task(write(stack, path, row, history, stop)) for row in ids),
+        *(asyncio.create_task(read(stack, path, row, history, stop)) for row in ids),
+    ]
+    try:
+        await kill_each(stack, path)
+    finally:
+        stop.set()
+        await asyncio.gather(*workers)
+    print(history.writes, "writes", history.reads, "reads", history.undetermined, "undetermined")
+    assert history.stale == []
+    assert history.writes > 100
+    assert history.reads > 100
+    rows = {row["id"]: row["n"] for row in (await stack.api.get(f"{path}?preview=1")).data}
+    assert rows == history.acked, "a committed change is lost, or one was invented"
+
+    recorded = await database.fetch(
+        "SELECT id, row_id, (after->>'n')::int AS n FROM directus_activity"
+        " WHERE table_name = 'counters' AND action = 'UPDATE' ORDER BY id"
+    )
+    async with asyncio.timeout(60):
+        while await database.fetchval("SELECT count(*) FROM directoire.outbox"):
+            await asyncio.wait([asyncio.create_task(asyncio.sleep(0.05))])
+    positions = await database.fetchrow(
+        "SELECT min(position) AS first, max(position) AS last, count(*) AS n FROM directoire.feed"
+    )
+    assert positions is not None
+    assert (positions["first"], positions["last"]) == (1, positions["n"]), "positions have a gap"
+    last = await database.fetchval(
+        "SELECT max(f.position) FROM directoire.feed f JOIN directus_activity a USING (id)"
+        " WHERE a.table_name = 'counters' AND a.action = 'UPDATE'"
+    )
+    messages = [
+        message
+        for message in await published(stack, queue_name, last)
+        if message["data"]["action"] == "UPDATE"
+    ]
+    by_position = {int(message["sequence"]): message["data"] for message in messages}
+    seen = [(data["row_id"], data["after"]["n"]) for _, data in sorted(by_position.items())]
+    assert len(seen) == len(recorded), "a recorded change is not on the bus"
+    for row in ids:
+        expected = [entry["n"] for entry in recorded if entry["row_id"] == str(row)]
+        assert [n for row_id, n in seen if row_id == str(row)] == expected
+    await database.close()
+
+
+async def test_down_leaves_nothing(stack: Stack) -> None:
+    pids = await stack.pids()
+    assert {"gateway", "items-service", "relay", "postgresql"} <= set(pids)
+    for pid in pids.values():
+        assert Path(f"/proc/{pid}").exists()
