@@ -57,7 +57,9 @@ class Forker:
     async def ready(self) -> None:
         await self._ready.wait()
 
-    async def fork(self, name: str, module: str, environment: Mapping[str, str], log: Path) -> Forked:
+    async def fork(
+        self, name: str, module: str, environment: Mapping[str, str], log: Path
+    ) -> Forked:
         """Start a process that runs ``main()`` of the module. Raises Refused if that failed."""
         await self._ready.wait()
         assert self._parent is not None

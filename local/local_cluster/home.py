@@ -31,8 +31,9 @@ class Home:
         self.instance = digest[:12]
         self.state_file = data / "state.json"
         self.lock_file = data / "supervisor.lock"
-        self.token_file = data / "token"
+        self.token_file = data / "secrets" / "admin-token"
         self.demo_mark = data / "demo.loaded"
+        self.users_file = data / "users.json"
         self.logs = data / "logs"
 
     def prepare(self) -> None:

@@ -99,9 +99,7 @@ class Supervisor:
     async def _start(self) -> None:
         """Servers and the preloaded parent at once; then the schema; then the services."""
         self._say("starting")
-        servers = await asyncio.to_thread(
-            Servers(self._settings, self._home, self._ports).wanted
-        )
+        servers = await asyncio.to_thread(Servers(self._settings, self._home, self._ports).wanted)
         self._urls = self._given_urls() | {
             server.variable: server.url for server in servers if server.variable
         }
@@ -171,9 +169,7 @@ class Supervisor:
         return keeper
 
     def _keeper(self, name: str, **how: Any) -> Keeper:
-        return Keeper(
-            name, instance=self._home.instance, changed=self._write, say=self._say, **how
-        )
+        return Keeper(name, instance=self._home.instance, changed=self._write, say=self._say, **how)
 
     async def _bootstrap(self, forker: Forker, environment: Mapping[str, str]) -> None:
         """Database, migrations, administrator, in a process that ends."""

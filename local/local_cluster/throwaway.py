@@ -27,7 +27,9 @@ _URLS: Final = ("DATABASE_URL", "REDIS_URL", "AMQP_URL")
 
 
 @contextlib.asynccontextmanager
-async def throwaway_servers(environ: Mapping[str, str] = os.environ) -> AsyncIterator[dict[str, str]]:
+async def throwaway_servers(
+    environ: Mapping[str, str] = os.environ,
+) -> AsyncIterator[dict[str, str]]:
     """URLs of private servers by variable. One whose URL the environment gives is not started."""
     with tempfile.TemporaryDirectory(prefix="directoire-") as folder:
         home = Home(Path(folder))
