@@ -4,6 +4,7 @@ Readable without a token, as in the original. Source: contract 7.7, promise S11.
 """
 
 import re
+from collections.abc import AsyncIterator
 from typing import Final
 
 import structlog
@@ -12,7 +13,7 @@ from aiohttp import web
 from files_service.keys import CONTENTS
 from files_service.operations import files
 from files_service.operations.ranges import NotSatisfiable, asked_range
-from files_service.store.contents import Contents, NoSuchContent
+from files_service.store.contents import NoSuchContent
 from files_service.store.files import StoredFile
 from shared.errors import NotFound
 from shared.service import DATABASE
@@ -52,23 +53,21 @@ async def download(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         await response.prepare(request)
         return response
-    return await _stream(request, response, request.app[CONTENTS], file, start, end)
+    chunks = request.app[CONTENTS].read(file.storage_key, start, end)
+    return await _stream(request, response, file, chunks)
 
 
 async def _stream(
     request: web.Request,
     response: web.StreamResponse,
-    contents: Contents,
     file: StoredFile,
-    start: int,
-    end: int,
+    chunks: AsyncIterator[bytes],
 ) -> web.StreamResponse:
     """Send the bytes; what fails after the first of them can only cut the connection."""
-    chunks = contents.read(file.storage_key, start, end)
     try:
         first = await anext(chunks, b"")
     except NoSuchContent as error:
-        log.error("a record has no bytes", file=file.name)
+        log.exception("a record has no bytes", file=file.name)
         raise NotFound("There is no such file.") from error
     await response.prepare(request)
     try:

@@ -16,7 +16,7 @@ def split_data(data: str) -> tuple[str | None, str]:
 
     Raises InvalidRequest for a data URI that is not base64.
     """
-    if not data[:5].lower() == "data:":
+    if data[:5].lower() != "data:":
         return None, data
     head, comma, rest = data.partition(",")
     kind, _, encoding = head[5:].rpartition(";")

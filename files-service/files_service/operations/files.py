@@ -52,7 +52,9 @@ async def create_file(
     elif isinstance(data, str):
         kind, text = split_data(data)
         del data
-        async with uploads.upload(changes.database, contents, decode(text)) as upload:
+        async with uploads.upload(
+            changes.database, contents, context.principal.user, decode(text)
+        ) as upload:
             key = await _record(changes, context, sent, upload, claimed=kind)
     else:
         raise InvalidRequest("data must be base64 text", field="data")

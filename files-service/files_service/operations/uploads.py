@@ -38,14 +38,14 @@ class Upload:
 
 @asynccontextmanager
 async def upload(
-    database: Database, contents: Contents, chunks: AsyncIterator[bytes]
+    database: Database, contents: Contents, user: int, chunks: AsyncIterator[bytes]
 ) -> AsyncGenerator[Upload]:
-    """Store ``chunks`` under a new key; the body must consume its registration.
+    """Store a user's ``chunks`` under a new key; the body must consume its registration.
 
     Should anything fail, the bytes are cleared away, unless a record has them.
     """
     key = str(uuid4())
-    await files.register(database, key)
+    await files.register(database, key, user)
     try:
         head = bytearray()
         written = await contents.write(key, _keeping_head(chunks, head))

@@ -46,8 +46,8 @@ class StoredFile:
     sha256: str
 
 
-async def register(database: Database, key: str) -> None:
-    await database.execute(fixed(QUERIES["register"], key))
+async def register(database: Database, key: str, user: int) -> None:
+    await database.execute(fixed(QUERIES["register"], key, user))
 
 
 async def record(change: Change, new: NewFile) -> int | None:

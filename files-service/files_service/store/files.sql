@@ -1,7 +1,7 @@
 -- register
--- Names a storage key ($1) before its first byte is written.
-INSERT INTO directoire.uploads (storage_key)
-VALUES ($1::uuid);
+-- Names a storage key ($1) of a user ($2) before its first byte is written.
+INSERT INTO directoire.uploads (storage_key, user_id)
+VALUES ($1::text::uuid, $2);
 
 -- record
 -- A file's record, in the transaction that consumes its registration ($1, null without bytes).
@@ -39,13 +39,13 @@ SELECT pg_advisory_xact_lock(hashtext('directus_files.name'));
 -- A registration ($1) nobody is consuming at this moment; locked until the end of the transaction.
 SELECT storage_key
   FROM directoire.uploads
- WHERE storage_key = $1::uuid
+ WHERE storage_key = $1::text::uuid
    FOR UPDATE SKIP LOCKED;
 
 -- forget
 -- Drops a registration ($1) whose bytes are gone.
 DELETE FROM directoire.uploads
- WHERE storage_key = $1::uuid;
+ WHERE storage_key = $1::text::uuid;
 
 -- abandoned
 -- Registrations that no upload will consume any more: older than $1 (an interval).
@@ -57,7 +57,7 @@ SELECT storage_key::text AS storage_key
 
 -- stored_under
 -- What is served under a stored name ($1).
-SELECT storage_key::text AS storage_key, name, type, size, sha256
+SELECT storage_key, name, type, size, sha256
   FROM public.directus_files
  WHERE name = $1
    AND storage_key IS NOT NULL

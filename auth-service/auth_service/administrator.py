@@ -1,0 +1,75 @@
+"""``python -m auth_service.administrator``: makes the first administrator; prints what it made.
+
+Run again, it changes nothing. The output is one JSON object: ``email``, ``user`` and ``token``
+(null where an administrator was there and DIRECTOIRE_ADMIN_TOKEN is not set).
+"""
+
+import asyncio
+import sys
+import time
+
+import msgspec
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from auth_service.operations.administrators import Bootstrapped, ensure_administrator
+from shared.database import Database
+from shared.settings import load_settings
+from shared.stamps import Invalidation
+
+
+class AdministratorSettings(BaseSettings):
+    """What the bootstrap reads from its environment."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    database_url: SecretStr
+    redis_url: SecretStr | None = None  # without it a replaced token may live on for a moment
+    redis_prefix: str = "directoire:"
+    directoire_admin_email: str = Field(min_length=3, max_length=128)
+    directoire_admin_password: SecretStr = Field(min_length=8)
+    directoire_admin_token: SecretStr | None = None
+
+
+def main() -> None:
+    settings = load_settings(AdministratorSettings)
+    made = asyncio.run(bootstrap(settings))
+    answer = {
+        "email": made.administrator.email,
+        "user": made.administrator.user,
+        "token": made.token,
+    }
+    sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+
+
+async def bootstrap(settings: AdministratorSettings) -> Bootstrapped:
+    token = settings.directoire_admin_token
+    database = Database(settings.database_url.get_secret_value(), size=1)
+    try:
+        made = await ensure_administrator(
+            database,
+            settings.directoire_admin_email,
+            settings.directoire_admin_password.get_secret_value(),
+            (token.get_secret_value() or None) if token else None,
+        )
+        if made.replaced and settings.redis_url is not None:
+            await _void(settings.redis_url.get_secret_value(), settings, database, made)
+    finally:
+        await database.close()
+    return made
+
+
+async def _void(
+    redis_url: str, settings: AdministratorSettings, database: Database, made: Bootstrapped
+) -> None:
+    """No gateway may go on with the token that was replaced."""
+    committed_at = time.monotonic()
+    invalidation = Invalidation(redis_url, settings.redis_prefix, database)
+    try:
+        await invalidation.raise_({f"u:{made.administrator.user}"}, committed_at)
+    finally:
+        await invalidation.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+"""What this service's handlers find in the application."""
+
+from typing import Final
+
+from aiohttp import web
+
+from auth_service.operations.passwords import PasswordChecker
+
+PASSWORDS: Final = web.AppKey("passwords", PasswordChecker)
+TOKENS_PER_USER: Final = web.AppKey("tokens_per_user", int)

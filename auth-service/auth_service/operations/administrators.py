@@ -1,0 +1,48 @@
+"""The first administrator of an instance, and the API token its operator wants to use."""
+
+import secrets
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from auth_service.operations.tokens import TOKEN_BYTES
+from auth_service.store import administrators
+from auth_service.store.administrators import Administrator
+from shared.database import Database
+from shared.passwords import hash_password
+
+NAME: Final = "administrator"  # of the operator's token
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrapped:
+    """``token`` is None where the administrator was there and no token was asked for.
+
+    ``replaced``: a former token of the operator is no longer good.
+    """
+
+    administrator: Administrator
+    token: str | None
+    replaced: bool
+
+
+async def ensure_administrator(
+    database: Database, email: str, password: str, token: str | None
+) -> Bootstrapped:
+    """Create an administrator when no active one exists; give him ``token``.
+
+    An administrator who is there keeps his address and password. Without ``token`` a new one is
+    made for a new administrator only.
+    """
+    password_hash = hash_password(password)
+    async with database.transaction() as session:
+        await administrators.lock(session)
+        found = await administrators.find(session)
+        administrator = found or await administrators.create(session, email, password_hash)
+        if token is None and found is None:
+            token = secrets.token_urlsafe(TOKEN_BYTES)
+        replaced = False
+        if token is not None:
+            digest = sha256(token.encode()).digest()
+            replaced = await administrators.set_token(session, administrator.user, digest, NAME)
+    return Bootstrapped(administrator, token, replaced)

@@ -1,0 +1,21 @@
+"""Everything auth-service serves, as one table."""
+
+from auth_service.handlers import groups, principals, tokens, users
+from shared.row_routes import row_routes
+from shared.service import Route, any_update, delete, get, post
+
+ROUTES = [
+    Route("POST", "auth/request-token", tokens.request_token, public=True),
+    get("users", users.list_users),
+    post("users", users.create_user),
+    get("users/{id}", users.get_user),
+    *any_update("users/{id}", users.update_user),
+    delete("users/{id}", users.delete_user),
+    get("groups", groups.list_groups),
+    post("groups", groups.create_group),
+    get("groups/{id}", groups.get_group),
+    *any_update("groups/{id}", groups.update_group),
+    delete("groups/{id}", groups.delete_group),
+    *row_routes("directus_users", "directus_groups"),
+    Route("POST", "/internal/principals", principals.resolve_token, versioned=False),
+]
