@@ -15,6 +15,16 @@ import puremagic
 
 HEAD: Final = 1024 * 1024  # bytes looked at; a picture's header lies far before this
 _KNOWN: Final = mimetypes.MimeTypes()  # Python's own table, not the machine's
+for _type, _suffix in (
+    ("text/markdown", ".md"),
+    ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", ".docx"),
+    ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", ".xlsx"),
+    ("application/vnd.openxmlformats-officedocument.presentationml.presentation", ".pptx"),
+    ("application/vnd.oasis.opendocument.text", ".odt"),
+    ("application/vnd.oasis.opendocument.spreadsheet", ".ods"),
+    ("application/epub+zip", ".epub"),
+):
+    _KNOWN.add_type(_type, _suffix)
 BINARY: Final = "application/octet-stream"
 _TYPE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}")
 _EXTENSION: Final = re.compile(r"[a-z0-9]{1,10}")

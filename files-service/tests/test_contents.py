@@ -1,0 +1,139 @@
+"""What every store promises, asked of each."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from files_service.store.contents import (
+    CHUNK,
+    Contents,
+    KeyTaken,
+    LocalContents,
+    NoSuchContent,
+    open_contents,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture(params=["local"])
+def contents(request: pytest.FixtureRequest, folder: Path) -> Contents:
+    return {"local": LocalContents(folder)}[request.param]
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def broken() -> AsyncIterator[bytes]:
+    yield b"half"
+    raise ConnectionResetError
+
+
+async def everything(reading: AsyncIterator[bytes]) -> bytes:
+    return b"".join([chunk async for chunk in reading])
+
+
+async def test_what_was_written_is_read_back_whole(contents: Contents) -> None:
+    data = bytes(range(256)) * 3000
+    key = str(uuid4())
+    written = await contents.write(key, chunks(data[:10], b"", data[10:]))
+    assert (written.size, written.sha256) == (len(data), sha256(data).hexdigest())
+    assert await everything(contents.read(key)) == data
+
+
+async def test_an_empty_file_is_a_file(contents: Contents) -> None:
+    key = str(uuid4())
+    assert (await contents.write(key, chunks())).size == 0
+    assert await everything(contents.read(key)) == b""
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(0, 1), (5, 5), (CHUNK - 1, CHUNK + 1), (3, None), (0, 10**9)]
+)
+async def test_a_part_is_read_from_start_up_to_end(
+    contents: Contents, start: int, end: int | None
+) -> None:
+    data = b"0123456789" * (CHUNK // 5)
+    key = str(uuid4())
+    await contents.write(key, chunks(data))
+    assert await everything(contents.read(key, start, end)) == data[start:end]
+
+
+async def test_a_broken_upload_leaves_nothing(contents: Contents, folder: Path) -> None:
+    key = str(uuid4())
+    with pytest.raises(ConnectionResetError):
+        await contents.write(key, broken())
+    with pytest.raises(NoSuchContent):
+        await everything(contents.read(key))
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+async def test_a_cancelled_upload_leaves_nothing(contents: Contents, folder: Path) -> None:
+    begun = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"first"
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(contents.write(str(uuid4()), endless()))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+async def test_a_key_is_written_once(contents: Contents) -> None:
+    key = str(uuid4())
+    await contents.write(key, chunks(b"first"))
+    with pytest.raises(KeyTaken):
+        await contents.write(key, chunks(b"second"))
+    assert await everything(contents.read(key)) == b"first"
+
+
+async def test_of_two_writers_of_one_key_one_wins_whole(contents: Contents) -> None:
+    key = str(uuid4())
+    results = await asyncio.gather(
+        *(contents.write(key, chunks(letter * 1000, letter)) for letter in (b"a", b"b", b"c")),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, KeyTaken) for result in results) == 2
+    assert len(set(await everything(contents.read(key)))) == 1
+
+
+async def test_deleted_bytes_are_gone_and_may_be_deleted_again(contents: Contents) -> None:
+    key = str(uuid4())
+    await contents.write(key, chunks(b"x"))
+    await contents.delete(key)
+    await contents.delete(key)
+    with pytest.raises(NoSuchContent):
+        await everything(contents.read(key))
+
+
+@pytest.mark.parametrize("key", ["", "..", "../../etc/passwd", "a/b", "A" * 36, "x" * 36 + "\n"])
+async def test_a_key_that_is_no_uuid_reaches_no_file(
+    contents: Contents, folder: Path, key: str
+) -> None:
+    with pytest.raises(ValueError, match="UUID"):
+        await contents.write(key, chunks(b"x"))
+    with pytest.raises(ValueError, match="UUID"):
+        await everything(contents.read(key))
+    with pytest.raises(ValueError, match="UUID"):
+        await contents.delete(key)
+    assert not folder.exists()
+
+
+def test_a_store_url_of_another_kind_is_refused() -> None:
+    for url in ("", "ftp://x/y", "file://", "/data"):
+        with pytest.raises(ValueError, match="STORE_URL"):
+            open_contents(url)

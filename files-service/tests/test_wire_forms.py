@@ -1,0 +1,111 @@
+"""Base64, names and ranges, as clients send them."""
+
+import base64
+import random
+
+import pytest
+
+from files_service.operations.base64_data import decode, split_data
+from files_service.operations.names import bare_name, stem_for
+from files_service.operations.ranges import NotSatisfiable, asked_range
+from shared.errors import InvalidRequest
+
+
+async def decoded(text: str) -> bytes:
+    return b"".join([chunk async for chunk in decode(text)])
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 196_607, 196_608, 196_609, 700_001])
+async def test_base64_of_any_length_is_decoded_in_slices(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    text = base64.b64encode(data).decode()
+    assert await decoded(text) == data
+    assert await decoded(text.rstrip("=")) == data
+    assert await decoded(text.replace("+", " ")) == data, "a form turns + into a blank"
+    assert await decoded(base64.urlsafe_b64encode(data).decode()) == data
+    assert await decoded(base64.encodebytes(data).decode()) == data
+
+
+@pytest.mark.parametrize(
+    "text", ["A", "AAAA=", "AA==AAAA", "AA==" + "A" * 300_000, "ab!d", "äbcd", "=", "===="]
+)
+async def test_what_is_no_base64_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        await decoded(text)
+
+
+def test_a_data_uri_tells_its_type() -> None:
+    assert split_data("data:image/png;base64,AAAA") == ("image/png", "AAAA")
+    assert split_data("data:text/plain;charset=utf-8;base64,AA") == (
+        "text/plain;charset=utf-8",
+        "AA",
+    )
+    assert split_data("data:;base64,AAAA") == (None, "AAAA")
+    assert split_data("AAAA") == (None, "AAAA")
+    for uri in ("data:text/plain,hello", "data:", "data:base64"):
+        with pytest.raises(InvalidRequest):
+            split_data(uri)
+
+
+@pytest.mark.parametrize(
+    ("name", "bare"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\fakepath\\a.jpg", "a.jpg"),
+        ("a.jpg", "a.jpg"),
+        ("/", ""),
+        ("..", ".."),
+    ],
+)
+def test_folders_of_a_client_are_no_part_of_a_name(name: str, bare: str) -> None:
+    assert bare_name(name) == bare
+
+
+@pytest.mark.parametrize(
+    ("naming", "name", "stem"),
+    [
+        ("file_id", "a.jpg", None),
+        ("file_hash", "a.jpg", "0" * 32),
+        ("file_name", "Überblick 2013.PDF", "uberblick-2013"),
+        ("file_name", "..", None),
+        ("file_name", 'a"\r\nX: y.html', "a-X-y".lower()),
+        ("file_name", "日本.txt", None),
+    ],
+)
+def test_stored_names_are_made_of_safe_characters(
+    naming: str, name: str, stem: str | None
+) -> None:
+    assert stem_for(naming, name=name, sha256="0" * 64) == stem
+
+
+@pytest.mark.parametrize(
+    ("header", "part"),
+    [
+        (None, None),
+        ("bytes=0-0", (0, 1)),
+        ("bytes=2-", (2, 10)),
+        ("bytes=2-100", (2, 10)),
+        ("bytes=-3", (7, 10)),
+        ("bytes=-30", (0, 10)),
+        ("bytes=5-2", None),
+        ("bytes=0-1,4-5", None),
+        ("bytes=-", None),
+        ("lines=1-2", None),
+        ("bytes=" + "9" * 5000 + "-", None),
+    ],
+)
+def test_a_range_asks_for_a_part_or_is_ignored(
+    header: str | None, part: tuple[int, int] | None
+) -> None:
+    assert asked_range(header, 10) == part
+
+
+@pytest.mark.parametrize("header", ["bytes=10-", "bytes=11-12", "bytes=-0"])
+def test_a_range_outside_the_file_cannot_be_satisfied(header: str) -> None:
+    with pytest.raises(NotSatisfiable):
+        asked_range(header, 10)
+
+
+def test_an_empty_file_has_no_ranges() -> None:
+    with pytest.raises(NotSatisfiable):
+        asked_range("bytes=-1", 0)
