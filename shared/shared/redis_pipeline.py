@@ -112,11 +112,15 @@ class _Connection(asyncio.Protocol):
             self._timer = self._loop.call_later(self._timeout + extra, self._look)
         return future
 
-    def drop(self, reason: str) -> None:
-        """Forget the connection; whoever waits is told."""
+    def forget_time_out(self) -> None:
+        """Nobody waits: the next request has the usual time, not that of the introduction."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def drop(self, reason: str) -> None:
+        """Forget the connection; whoever waits is told."""
+        self.forget_time_out()
         if self._transport is not None:
             self._transport.abort()
         if not self.lost.done():
@@ -284,6 +288,7 @@ class Pipeline:
         replies = await connection.send(b"".join(commands), len(commands), self._connect_timeout)
         for reply in replies:
             checked(reply)
+        connection.forget_time_out()
 
 
 def checked(reply: Any) -> Any:

@@ -219,14 +219,29 @@ class Invalidation:
 class Clock:
     """Redis' answer that a grant starts from; ``now`` in µs of its clock, ``epoch`` '' if none.
 
-    ``raised`` is the feed position up to which this state is raised; None where there is none, or
-    where the state is another server's.
+    ``raised`` is the feed position up to which this state is raised, ``schema`` the version of the
+    schema that it knows of; None where there is none, or where the state is another server's.
     """
 
     run: str
     now: int
     epoch: str
     raised: int | None
+    schema: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the database showed, in one snapshot taken after the clock was asked.
+
+    ``topics`` are those of everything above ``Clock.raised``, without a position yet included;
+    ``position`` is the last one of the feed, ``feed`` its epoch, ``schema`` the schema's version.
+    """
+
+    feed: str
+    position: int
+    schema: int
+    topics: Collection[Topic]
 
 
 class Granter:
@@ -241,27 +256,28 @@ class Granter:
 
     async def clock(self, feed: str) -> Clock:
         """``feed`` is the feed's epoch. Raises Away, Failed."""
-        run, now, epoch, of_run, raised, of_feed = (
+        run, now, epoch, of_run, raised, of_feed, schema = (
             part.decode() for part in await self._redis.script(CLOCK, (self._key,), ())
         )
-        known = bool(epoch and raised) and of_run == run and of_feed == feed
-        return Clock(run, int(now), epoch, int(raised) if known else None)
+        if epoch and raised and of_run == run and of_feed == feed:
+            return Clock(run, int(now), epoch, int(raised), int(schema))
+        return Clock(run, int(now), epoch, None, None)
 
-    async def grant(
-        self, clock: Clock, feed: str, position: int, topics: Collection[Topic]
-    ) -> str | None:
-        """Raise ``topics`` and lease until ``clock.now`` + LIFE; the epoch, None when refused.
+    async def grant(self, clock: Clock, seen: Seen) -> str | None:
+        """Raise what was seen and lease until ``clock.now`` + LIFE; the epoch, None when refused.
 
-        ``topics`` are those of everything the snapshot showed above ``clock.raised``;
-        ``position`` is the last feed position in it. A new server, a lost state, another feed or
-        one that went back begin a new epoch. Raises Away (it may still be executed: a lease counts
-        from the clock, so it does no harm), Failed.
+        A new server, a lost state, another feed or one that went back begin a new epoch.
+        Raises Away (it may still be executed: a lease counts from the clock, so it does no harm),
+        Failed.
         """
         ends = clock.now + int(self._life * 1_000_000)
         begin = secrets.token_hex(8)
-        fields = [f"c:{topic}" for topic in topics]
-        arguments = (clock.run, clock.epoch, ends, begin, feed, position, *fields)
-        epoch: bytes = await self._redis.script(GRANT, (self._key,), arguments)
+        topics = set(seen.topics)
+        if clock.schema is not None and seen.schema > clock.schema:
+            topics.add(SCHEMA)
+        fields = [f"c:{topic}" for topic in sorted(topics)]
+        fixed_part = (clock.run, clock.epoch, ends, begin, seen.feed, seen.position, seen.schema)
+        epoch: bytes = await self._redis.script(GRANT, (self._key,), (*fixed_part, *fields))
         return epoch.decode() or None
 
     async def close(self) -> None:

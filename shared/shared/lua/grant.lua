@@ -2,7 +2,7 @@
 --
 -- KEYS  state
 -- ARGV  run and epoch of the clock, end of the lease in µs, an epoch to begin if one must,
---       feed epoch, position, `c:<topic>` …
+--       feed epoch, position, schema version, `c:<topic>` …
 -- Reply the epoch that is leased, or '' when refused: another server, or the state is gone or new,
 --       so that the clock was another's.
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
@@ -18,10 +18,11 @@ if not epoch or state[2] ~= run or state[4] ~= ARGV[5] or tonumber(state[5] or 0
   redis.call('HSET', KEYS[1], 'epoch', epoch, 'run', run, 'g', 0, 'feed', ARGV[5])
 else
   ends = math.max(ends, tonumber(state[3] or 0))
-  if #ARGV > 6 then
+  if #ARGV > 7 then
     local stamp = redis.call('HINCRBY', KEYS[1], 'g', 1)
-    for argument = 7, #ARGV do redis.call('HSET', KEYS[1], ARGV[argument], stamp) end
+    for argument = 8, #ARGV do redis.call('HSET', KEYS[1], ARGV[argument], stamp) end
   end
 end
-redis.call('HSET', KEYS[1], 'raised', ARGV[6], 'until', string.format('%.0f', ends))
+redis.call('HSET', KEYS[1],
+  'raised', ARGV[6], 'schema', ARGV[7], 'until', string.format('%.0f', ends))
 return epoch

@@ -1,0 +1,14 @@
+"""What the relay reads from its environment."""
+
+from pydantic import Field, SecretStr
+
+from shared.settings import CommonSettings
+
+
+class RelaySettings(CommonSettings):
+    database_url: SecretStr
+    redis_url: SecretStr
+    redis_prefix: str = "directoire:"
+    amqp_url: SecretStr
+    activity_exchange: str = Field(default="directoire.activity", min_length=1, max_length=200)
+    lead_seconds: float = Field(default=1.5, gt=0.2)  # how long a dead leader is believed in
