@@ -4,14 +4,17 @@ A nested value is a dict whose keys keep their order; ``[]`` numbers itself as P
 plain key: the last one wins. Source: contract, section 1.
 """
 
+import re
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TypeAlias, Union
 from urllib.parse import unquote_plus
 
 from shared.errors import InvalidRequest
 
-Value: TypeAlias = "str | dict[str, Value]"
+Value: TypeAlias = Union[str, dict[str, "Value"]]  # noqa: UP007 - `|` takes no forward name
 Query: TypeAlias = dict[str, Value]
+
+_NAMED = re.compile(r"([^=\[]+(?:\[[^\]]*\])+)=(.*)", re.DOTALL)
 
 MAX_PARAMETERS = 20_000  # names in one query or form
 MAX_DEPTH = 32  # brackets after one name
@@ -30,9 +33,18 @@ def parse_brackets(text: str) -> Query:
         raise InvalidRequest(f"more than {MAX_PARAMETERS} parameters in one request")
     for pair in pairs:
         if pair:
-            name, _, value = pair.partition("=")
+            name, value = _split(pair)
             _put(found, _path(_decode(name)), _decode(value))
     return found
+
+
+def _split(pair: str) -> tuple[str, str]:
+    """Name and value: an equals sign inside brackets is an operator, ``filters[a][<=]=5``."""
+    match = _NAMED.match(pair)
+    if match:
+        return match[1], match[2]
+    name, _, value = pair.partition("=")
+    return name, value
 
 
 def _decode(text: str) -> str:

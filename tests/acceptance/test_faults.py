@@ -1,17 +1,15 @@
 """Killing any one process during writes and reads loses nothing, hides nothing, shows nothing old.
 
-The cluster here is a `make up` of its own, with private servers, so that these can die as well.
+The cluster here has private servers, so that these can die as well.
 """
 
 import asyncio
 import contextlib
 import json
 import os
-import signal
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import aio_pika
@@ -19,7 +17,10 @@ import aiohttp
 import asyncpg
 import pytest
 import pytest_asyncio
-from wire import Api, make
+from wire import Api
+
+from local_cluster.cluster import Cluster
+from shared.testing import eventually
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(300)]
 
@@ -32,49 +33,27 @@ EXCHANGE = "directoire.activity"
 
 @dataclass(frozen=True)
 class Stack:
-    """A running instance: how to reach it and what it consists of."""
+    """A running instance: its processes and how to reach it."""
 
     api: Api
-    database_url: str
-    amqp_url: str
-    pids: Callable[[], Awaitable[dict[str, int]]]
+    cluster: Cluster
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def stack(
-    session: aiohttp.ClientSession, tmp_path_factory: pytest.TempPathFactory, free_port: int
-) -> AsyncGenerator[Stack]:
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in {"DATABASE_URL", "REDIS_URL", "AMQP_URL"}
-    } | {
-        "DIRECTOIRE_PORT": str(free_port),
-        "DIRECTOIRE_DATA": str(tmp_path_factory.mktemp("faults") / "data"),
-        "DEMO": "0",
-    }
-    await make("up", environment)
+async def stack(session: aiohttp.ClientSession) -> AsyncGenerator[Stack]:
+    async with Cluster() as cluster:
+        yield Stack(Api(session, cluster.base_url, cluster.token), cluster)
+        running = cluster.processes
+    left = [name for name, pid in running.items() if alive(pid)]
+    assert left == [], "the stop left processes behind"
+
+
+def alive(pid: int) -> bool:
     try:
-        exported = await make("env", environment)
-        urls = dict(
-            line.removeprefix("export ").replace("'", "").split("=", 1)
-            for line in exported.splitlines()
-        )
-        token = (await make("token", environment)).strip()
-
-        async def pids() -> dict[str, int]:
-            table = await make("ps", environment)
-            found: dict[str, int] = {}
-            for line in table.splitlines():
-                words = line.replace("│", " ").split()
-                if len(words) >= 2 and words[1].isdigit():
-                    found[words[0]] = int(words[1])
-            return found
-
-        api = Api(session, f"http://127.0.0.1:{free_port}", token)
-        yield Stack(api, urls["DATABASE_URL"], urls["AMQP_URL"], pids)
-    finally:
-        await make("down", environment)
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @dataclass
@@ -102,7 +81,9 @@ async def write(stack: Stack, path: str, row: int, history: History, stop: async
                     break
                 assert reply.status in {502, 503, 504}, reply.json
                 history.undetermined += 1
-            await asyncio.wait([asyncio.ensure_future(stop.wait())], timeout=0.05)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await stop.wait()
         history.acked[row] = value
         history.writes += 1
 
@@ -126,22 +107,21 @@ async def read(stack: Stack, path: str, row: int, history: History, stop: asynci
 async def kill_each(stack: Stack, path: str) -> None:
     """SIGKILL one after the other; go on when its successor is up and the API answers."""
     for target in TARGETS:
-        before = (await stack.pids())[target]
-        os.kill(before, signal.SIGKILL)
-        async with asyncio.timeout(40):
-            while (await stack.pids()).get(target, before) == before:
-                await asyncio.wait([asyncio.create_task(asyncio.sleep(0.1))])
-            while True:
-                with contextlib.suppress(aiohttp.ClientError):
-                    if (await stack.api.get(path)).status == 200:
-                        break
-                await asyncio.wait([asyncio.create_task(asyncio.sleep(0.1))])
+
+        async def answers() -> bool:
+            with contextlib.suppress(aiohttp.ClientError):
+                return (await stack.api.get(path)).status == 200
+            return False
+
+        killed = stack.cluster.kill(target)
+        await stack.cluster.restarted(target, after=killed)
+        await eventually(answers, within=40, what=f"answers after the end of {target}")
 
 
 async def published(stack: Stack, queue_name: str, until: int) -> list[dict[str, Any]]:
     """Every message of the queue, in order of arrival, up to position ``until``."""
     messages: list[dict[str, Any]] = []
-    connection = await aio_pika.connect(stack.amqp_url)
+    connection = await aio_pika.connect(stack.cluster.urls["AMQP_URL"])
     async with connection, asyncio.timeout(60):
         channel = await connection.channel()
         queue = await channel.get_queue(queue_name)
@@ -159,9 +139,9 @@ async def test_killing_any_one_process_loses_hides_and_ages_nothing(stack: Stack
     path = f"tables/{table}/rows"
     body = {"rows": [{"n": 0, "active": 1}] * ROWS}
     ids = [row["id"] for row in (await stack.api.post(f"{path}/bulk", body)).data]
-    database = await asyncpg.connect(stack.database_url)
+    database = await asyncpg.connect(stack.cluster.urls["DATABASE_URL"])
     queue_name = "faults"
-    connection = await aio_pika.connect(stack.amqp_url)
+    connection = await aio_pika.connect(stack.cluster.urls["AMQP_URL"])
     async with connection:
         channel = await connection.channel()
         queue = await channel.declare_queue(queue_name, durable=True)
@@ -176,7 +156,6 @@ async def test_killing_any_one_process_loses_hides_and_ages_nothing(stack: Stack
     finally:
         stop.set()
         await asyncio.gather(*workers)
-    print(history.writes, "writes", history.reads, "reads", history.undetermined, "undetermined")
     assert history.stale == []
     assert history.writes > 100
     assert history.reads > 100
@@ -187,9 +166,11 @@ async def test_killing_any_one_process_loses_hides_and_ages_nothing(stack: Stack
         "SELECT id, row_id, (after->>'n')::int AS n FROM directus_activity"
         " WHERE table_name = 'counters' AND action = 'UPDATE' ORDER BY id"
     )
-    async with asyncio.timeout(60):
-        while await database.fetchval("SELECT count(*) FROM directoire.outbox"):
-            await asyncio.wait([asyncio.create_task(asyncio.sleep(0.05))])
+
+    async def all_have_positions() -> bool:
+        return await database.fetchval("SELECT count(*) FROM directoire.outbox") == 0
+
+    await eventually(all_have_positions, within=60, what="positions for all changes")
     positions = await database.fetchrow(
         "SELECT min(position) AS first, max(position) AS last, count(*) AS n FROM directoire.feed"
     )
@@ -211,10 +192,3 @@ async def test_killing_any_one_process_loses_hides_and_ages_nothing(stack: Stack
         expected = [entry["n"] for entry in recorded if entry["row_id"] == str(row)]
         assert [n for row_id, n in seen if row_id == str(row)] == expected
     await database.close()
-
-
-async def test_down_leaves_nothing(stack: Stack) -> None:
-    pids = await stack.pids()
-    assert {"gateway", "items-service", "relay", "postgresql"} <= set(pids)
-    for pid in pids.values():
-        assert Path(f"/proc/{pid}").exists()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -22,10 +23,10 @@ SHOP = [
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def shop(api: Api, unique: str) -> str:
+async def shop(api: Api) -> str:
     """A small table of customers: five active, one draft, one deleted."""
     name = await api.make_table(
-        f"shop_{unique}",
+        f"shop_{uuid4().hex[:8]}",
         name="VARCHAR:100",
         country="CHAR:2",
         state="CHAR:2",

@@ -1,15 +1,11 @@
 """The API as a client sees it: HTTP through the gateway and nothing else."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 from yarl import URL
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -102,14 +98,3 @@ class Api:
             reply = await self.post(f"tables/{name}/columns", body)
             assert reply.status == 200, reply.json
         return name
-
-
-async def make(target: str, environment: Mapping[str, str]) -> str:
-    """Run one of the Makefile's targets as a person would; returns what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        "make", "--silent", target, cwd=ROOT, env=environment,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await process.communicate()
-    assert process.returncode == 0, f"make {target}: {out.decode()} {err.decode()}"
-    return out.decode()

@@ -1,0 +1,51 @@
+"""One running cluster for all tests of a worker; each test makes tables of its own."""
+
+from collections.abc import AsyncGenerator
+from uuid import uuid4
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from wire import Api
+
+from local_cluster.cluster import Cluster
+from local_cluster.demo import load_demo
+from shared.testing import server, with_database
+
+
+@pytest.fixture
+def unique() -> str:
+    """Part of a name nobody else uses."""
+    return uuid4().hex[:8]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def session() -> AsyncGenerator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def cluster() -> AsyncGenerator[Cluster]:
+    """A cluster with two gateways and two items-services on the tests' servers."""
+    async with Cluster(
+        database_url=with_database(server("DATABASE_URL"), f"acceptance_{uuid4().hex}"),
+        redis_url=server("REDIS_URL"),
+        amqp_url=server("AMQP_URL"),
+        replicas={"gateway": 2, "items-service": 2},
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def api(session: aiohttp.ClientSession, cluster: Cluster) -> Api:
+    """The administrator, by API 1.1."""
+    return Api(session, cluster.base_url, cluster.token)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def demo(api: Api) -> Api:
+    """The same, with the demo's data loaded."""
+    assert api.token is not None
+    await load_demo(api.base_url, api.token, lambda *_: None)
+    return api
