@@ -21,7 +21,7 @@ from aiohttp.web_protocol import RequestHandler
 from gateway import headers
 from gateway.credentials import split_query, token_of
 from gateway.flights import Computed, Flights
-from gateway.principals import Principals, Remembered, remember
+from gateway.principals import Principals, Remembered
 from gateway.rates import LocalRates
 from gateway.routes import SERVICE_NAMES, InvalidPath, Match, Route, RoutingTable, methods_of
 from gateway.settings import Settings
@@ -51,7 +51,11 @@ _BURST: Final = 1.0  # seconds of its rate that a caller may use up at once
 _MOST_STORING: Final = 256  # answers on their way to Redis; more are not stored
 _STALL: Final = 60.0  # seconds a client may leave what it asked for unread
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._\-]{4,100}").fullmatch
-_ALLOWED_BY_CORS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
+_PREFLIGHT: Final = (
+    b"Access-Control-Allow-Methods: GET, HEAD, POST, PUT, PATCH, DELETE\r\n"
+    b"Access-Control-Allow-Headers: Authorization, Content-Type, Access-Control-Allow-Origin\r\n"
+    b"Access-Control-Max-Age: 600\r\nContent-Length: 0\r\n\r\n"
+)
 _ALWAYS: Final = b"Referrer-Policy: no-referrer\r\nX-Content-Type-Options: nosniff\r\n"
 _NO_STORE: Final = b"Cache-Control: private, no-store\r\n"
 _HIT: Final = b"Cache-Status: Directoire; hit\r\n"
@@ -293,8 +297,9 @@ class Edge:
 
         A second one only for a caller not seen before, or moved to another group.
         """
-        known = self._principals.known(caller)
         limits = (self._limit_of_address(exchange),)
+        known = self._principals.known(caller)
+        fresh = known is None
         if known is None:
             asked = await self._cache.ask((), limits=limits)
             self._obey_limits(asked, limits)
@@ -304,14 +309,11 @@ class Edge:
             limits = (*limits, self._limit_of_token(caller))
         asked = await self._ask(known, question, limits)
         self._obey_limits(asked, limits)
-        if known.holds(asked):
+        if fresh or known.holds(asked):
             return known, asked
         now_known = await self._principals.resolve(caller, asked)
         if now_known.principal != known.principal:
             asked = await self._ask(now_known, question, ())
-            if asked.epoch is not None and not remember_at(now_known, asked):
-                # it changed once more: this request is answered without anything remembered
-                asked = Asked()
         return now_known, asked
 
     async def _ask(
@@ -543,7 +545,7 @@ class Edge:
         return _written(keep_alive=keep)
 
     async def _stream(self, exchange: Exchange, reply: Reply, *, chunked: bool) -> bool:
-        """Pass a body on, as fast as the client takes it. False: it broke, and so does the client's.
+        """Pass a body on, as fast as the client takes it. False: it broke off.
 
         Its head is out: an end of the connection is the only way left to say so.
         """
@@ -649,10 +651,7 @@ class Edge:
             b"".join(
                 (
                     b"HTTP/1.1 200 OK\r\n", self._own_lines(exchange), connection,
-                    b"Access-Control-Allow-Methods: ", _ALLOWED_BY_CORS.encode(), b"\r\n"
-                    b"Access-Control-Allow-Headers: "
-                    b"Authorization, Content-Type, Access-Control-Allow-Origin\r\n"
-                    b"Access-Control-Max-Age: 600\r\nContent-Length: 0\r\n\r\n",
+                    _PREFLIGHT,
                 )
             )
         )  # fmt: skip
@@ -679,12 +678,6 @@ def _entries(question: str, principal: Principal) -> tuple[str, str]:
     """Under which keys an answer may lie: the group's, then the user's."""
     group = f"{question}\ng:{principal.group}"
     return group, f"{group}\nu:{principal.user}"
-
-
-def remember_at(known: Remembered, asked: Asked) -> bool:
-    """Whether a principal just resolved was true at the stamp of a later question."""
-    at = remember(known.principal, asked)
-    return at.holds(asked) and known.holds(asked)
 
 
 class _Connection(RequestHandler):

@@ -10,7 +10,7 @@ _MOST_ALONE: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A shareable answer: the end of its head and its body; ``user`` is None for the whole group."""
+    """The end of a head and a body; ``user`` is None when the whole group may share it."""
 
     answer: bytes
     user: int | None

@@ -1,4 +1,4 @@
-"""Rate limits of this process alone, for the time without Redis: the same GCRA as in ``read.lua``."""
+"""Rate limits of this process alone, while Redis is away: the same GCRA as in ``read.lua``."""
 
 import time
 from collections.abc import Sequence
