@@ -19,7 +19,7 @@ from aiohttp import web
 from shared.queries import load_queries
 
 QUERIES = load_queries("benchmarks", "floor.sql")
-POOL = web.AppKey("pool", asyncpg.Pool[Any])
+POOL: "web.AppKey[asyncpg.Pool[Any]]" = web.AppKey("pool", asyncpg.Pool)
 FOLDER = web.AppKey("folder", Path)
 MEMORY = web.AppKey("memory", dict[str, bytes])
 JSON = "application/json"

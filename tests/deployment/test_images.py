@@ -74,7 +74,7 @@ def test_our_containers_are_read_only_and_powerless(compose: dict[str, Any]) -> 
         for name, service in compose["services"].items()
         if service["image"].startswith("directoire/")
     }
-    assert set(SERVICES) | {"relay", "migrate"} <= set(ours)
+    assert set(SERVICES) | {"relay", "migrate", "administrator"} <= set(ours)
     for name, service in ours.items():
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name
