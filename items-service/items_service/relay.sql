@@ -55,7 +55,7 @@ SELECT feed_epoch::text FROM directoire.relay;
 UPDATE directoire.relay
    SET lease_run = $2,
        lease_since = CASE
-           WHEN lease_since IS NULL THEN '-infinity'
+           WHEN lease_since IS NULL THEN 'epoch'
            WHEN lease_run IS NULL AND lease_since < clock_timestamp() - make_interval(secs => $3)
            THEN lease_since
            ELSE clock_timestamp() END

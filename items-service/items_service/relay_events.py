@@ -6,13 +6,13 @@ too, so that a name is one word of the key and no wildcard: ``my.table`` →
 ``activity.my%2Etable.add``.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
+from asyncpg import Record
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 
@@ -32,7 +32,7 @@ def routing_key(table: str, action: str) -> str:
     return f"activity.{word}.{action.lower()}"
 
 
-def event_of(entry: Mapping[str, Any], feed: str) -> Event:
+def event_of(entry: Record, feed: str) -> Event:
     """The event of one entry; ``before`` and ``after`` come as JSON text, and go out unread.
 
     ``sequence`` is the position; ``id`` and ``source``, which names the feed's epoch, are the same
