@@ -91,8 +91,11 @@ def _decode(data: bytes) -> Any:
 
 
 def _json_name(value: object) -> str:
-    names = {str: "a string", bool: "true or false", int: "a number", type(None): "null"}
-    return names.get(type(value), "a number")
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    return "a string" if isinstance(value, str) else "a number"
 
 
 def read_query(request: web.Request) -> Query:

@@ -190,7 +190,8 @@ async def context_of(request: web.Request, principal: Principal) -> Context:
     """What the operations need to know of a request."""
     headers = request.headers
     knowledge = request.app[KNOWLEDGE]
-    stamps = Stamps.from_header(headers.get(STAMPS_HEADER))
+    told = headers.get(STAMPS_HEADER)
+    stamps = Stamps.from_header(told) if told is not None else None
     request_id = REQUEST_ID.get()
     return Context(
         principal=principal,

@@ -43,9 +43,13 @@ def api(session: aiohttp.ClientSession, cluster: Cluster) -> Api:
     return Api(session, cluster.base_url, cluster.token)
 
 
+def say_nothing(_what: str, _done: int, _of: int) -> None:
+    """The progress of the demo, for nobody."""
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def demo(api: Api) -> Api:
     """The same, with the demo's data loaded."""
     assert api.token is not None
-    await load_demo(api.base_url, api.token, lambda *_: None)
+    await load_demo(api.base_url, api.token, say_nothing)
     return api

@@ -86,15 +86,15 @@ class Api:
     async def delete(self, path: str, **more: Any) -> Reply:
         return await self.send("DELETE", path, **more)
 
-    async def make_table(self, name: str, **columns: str) -> str:
+    async def make_table(self, table: str, **columns: str) -> str:
         """A table with these columns (name → type, or type:length); returns its name."""
-        reply = await self.post("tables", {"name": name})
+        reply = await self.post("tables", {"name": table})
         assert reply.status == 200, reply.json
         for column, declared in columns.items():
             data_type, _, length = declared.partition(":")
             body = {"column_name": column, "data_type": data_type}
             if length:
                 body["char_length"] = length
-            reply = await self.post(f"tables/{name}/columns", body)
+            reply = await self.post(f"tables/{table}/columns", body)
             assert reply.status == 200, reply.json
-        return name
+        return table
