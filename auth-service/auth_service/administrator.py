@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from auth_service.operations.administrators import Bootstrapped, ensure_administrator
 from shared.database import Database
 from shared.settings import load_settings
-from shared.stamps import Invalidation
+from shared.stamps import Invalidation, note_reader
 
 
 class AdministratorSettings(BaseSettings):
@@ -64,7 +64,7 @@ async def _void(
 ) -> None:
     """No gateway may go on with the token that was replaced."""
     committed_at = time.monotonic()
-    invalidation = Invalidation(redis_url, settings.redis_prefix, database)
+    invalidation = Invalidation(redis_url, settings.redis_prefix, note=note_reader(database))
     try:
         await invalidation.raise_({f"u:{made.administrator.user}"}, committed_at)
     finally:

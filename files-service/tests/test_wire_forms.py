@@ -72,9 +72,7 @@ def test_folders_of_a_client_are_no_part_of_a_name(name: str, bare: str) -> None
         ("file_name", "日本.txt", None),
     ],
 )
-def test_stored_names_are_made_of_safe_characters(
-    naming: str, name: str, stem: str | None
-) -> None:
+def test_stored_names_are_made_of_safe_characters(naming: str, name: str, stem: str | None) -> None:
     assert stem_for(naming, name=name, sha256="0" * 64) == stem
 
 

@@ -13,7 +13,7 @@ from files_service.operations.names import bare_name, stem_for
 from files_service.store import files
 from files_service.store.contents import Contents
 from files_service.store.files import NewFile
-from shared import rows
+from shared import envelopes, rows
 from shared.answers import Answer
 from shared.brackets import Query
 from shared.changes import Changes
@@ -58,6 +58,8 @@ async def create_file(
             key = await _record(changes, context, sent, upload, claimed=kind)
     else:
         raise InvalidRequest("data must be base64 text", field="data")
+    if not context.rights.of(context.catalogue.tables[TABLE]).view:
+        return Answer(envelopes.item(context.version, TABLE, {"id": key}))
     return await rows.get_row(changes.database, context, TABLE, str(key), {})
 
 
@@ -177,7 +179,7 @@ async def delete_file(
 
     ``soft=1`` only sets the status. Raises Forbidden.
     """
-    answer = await rows.delete_row(changes, context, TABLE, key, query)
+    answer = await rows.delete_row(changes, context, TABLE, key, query=query)
     deleted = msgspec.json.decode(answer.body, type=dict[str, Any])
     if deleted.get("success"):
         await uploads.clear_abandoned(changes.database, contents)
