@@ -1,0 +1,46 @@
+-- lock_administrators
+-- Held to the end of the transaction by whoever takes an administrator away: two at once would each
+-- still see the other.
+SELECT pg_advisory_xact_lock(7302);
+
+-- administrators
+-- Active administrators, and which of the given users are in their group, active or not.
+SELECT count(*) FILTER (WHERE active = 1 AND NOT id = ANY ($1::int[])) AS remaining,
+       count(*) FILTER (WHERE active = 1 AND id = ANY ($1::int[])) AS active_given,
+       count(*) FILTER (WHERE id = ANY ($1::int[])) AS given
+  FROM public.directus_users
+ WHERE "group" = 1;
+
+-- set_password
+INSERT INTO directoire.credentials (user_id, password_hash)
+VALUES ($1, $2)
+    ON CONFLICT (user_id)
+    DO UPDATE SET password_hash = excluded.password_hash, changed_at = now();
+
+-- drop_static_token
+DELETE FROM directoire.tokens WHERE user_id = $1 AND name = $2 AND sha256 <> $3;
+
+-- set_static_token
+-- No row comes back when the token is somebody else's.
+INSERT INTO directoire.tokens (user_id, sha256, name)
+VALUES ($1, $3, $2)
+    ON CONFLICT (sha256)
+    DO UPDATE SET name = excluded.name WHERE tokens.user_id = excluded.user_id
+RETURNING id;
+
+-- first_privileges
+-- What a new group may do: see and edit its members' own records, but not what makes them powerful.
+INSERT INTO public.directus_privileges
+       (group_id, table_name, allow_view, allow_edit, read_field_blacklist, write_field_blacklist)
+VALUES ($1, 'directus_users', 1, 1, 'token', 'group,token,active,email')
+    ON CONFLICT DO NOTHING;
+
+-- group_names
+SELECT id, name FROM public.directus_groups WHERE id = ANY ($1::int[]);
+
+-- manage_again
+-- After the status column has changed: triggers and counts follow it.
+SELECT directoire.manage(m.tbl)
+  FROM directoire.managed m
+  JOIN pg_class c ON c.oid = m.tbl
+ WHERE c.relname = $1 AND c.relnamespace = 'public'::regnamespace;
