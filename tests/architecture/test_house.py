@@ -24,9 +24,24 @@ ITS_OWN = {
     # makes the first administrator: a job, started as auth_service.administrator
     "auth-service": {"administrator.py"},
     # the relay is a process of its own, started as items_service.relay
-    "items-service": {"relay.py", "relay.sql", "relay"},
+    "items-service": {
+        "relay.py",
+        "relay.sql",
+        "relay_bus.py",
+        "relay_events.py",
+        "relay_settings.py",
+    },
     # the gateway has no rows; it has what stands between a client and a service
-    "gateway": {"clients", "pages"},
+    "gateway": {
+        "credentials.py",
+        "edge.py",
+        "flights.py",
+        "headers.py",
+        "principals.py",
+        "rates.py",
+        "upstream.py",
+        "pages",
+    },
 }
 BESIDES = {"Dockerfile", "README.md", "pyproject.toml", "tests"}
 TEXT = {".py", ".md", ".toml", ".sql", ".yaml", ".yml", ".txt", ".in", ".env", ".sh", ".html", ""}

@@ -8,13 +8,20 @@ import pytest
 from pydantic_settings import BaseSettings
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = [
-    ("gateway", "gateway.settings", "Settings"),
-    ("auth-service", "auth_service.settings", "Settings"),
-    ("items-service", "items_service.settings", "Settings"),
-    ("files-service", "files_service.settings", "Settings"),
-    ("schema-service", "schema_service.settings", "Settings"),
-    ("settings-service", "settings_service.settings", "Settings"),
+SETTINGS = [  # folder, module, class, heading of the table in the folder's README
+    ("gateway", "gateway.settings", "Settings", "Settings"),
+    ("auth-service", "auth_service.settings", "Settings", "Settings"),
+    ("items-service", "items_service.settings", "Settings", "Settings"),
+    ("files-service", "files_service.settings", "Settings", "Settings"),
+    ("schema-service", "schema_service.settings", "Settings", "Settings"),
+    ("settings-service", "settings_service.settings", "Settings", "Settings"),
+    ("items-service", "items_service.relay_settings", "RelaySettings", "Settings of the relay"),
+    (
+        "auth-service",
+        "auth_service.administrator",
+        "AdministratorSettings",
+        "Settings of the administrator job",
+    ),
 ]
 _ROW = re.compile(r"^\| `([A-Z][A-Z0-9_]*)` \|", re.MULTILINE)
 
@@ -37,7 +44,9 @@ def _fields(module: str, name: str) -> set[str]:
     return {field.upper() for field in kind.model_fields}
 
 
-@pytest.mark.parametrize(("folder", "module", "name"), SETTINGS, ids=[row[0] for row in SETTINGS])
-def test_the_readme_names_every_setting(folder: str, module: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("folder", "module", "name", "heading"), SETTINGS, ids=[row[1] for row in SETTINGS]
+)
+def test_the_readme_names_every_setting(folder: str, module: str, name: str, heading: str) -> None:
     readme = (ROOT / folder / "README.md").read_text(encoding="utf-8")
-    assert documented(readme, "Settings") == _fields(module, name)
+    assert documented(readme, heading) == _fields(module, name)

@@ -21,6 +21,9 @@ USERS = {
 RUN_BY_ITSELF = {
     "shared",  # the package
     "shared.testing",  # fixtures of every test
+    "shared.fault_proxy",  # cuts and delays connections, in tests
+    # the reader's half of shared.stamps; the scripts of both halves are one mechanism
+    "shared.answer_cache",
     "shared.migrations",  # a job: python -m shared.migrations
 }
 

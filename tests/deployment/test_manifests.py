@@ -22,7 +22,7 @@ SETTINGS = {
     "files-service": "files_service.settings.Settings",
     "schema-service": "schema_service.settings.Settings",
     "settings-service": "settings_service.settings.Settings",
-    "relay": "items_service.settings.RelaySettings",
+    "relay": "items_service.relay_settings.RelaySettings",
     "migrate": "auth_service.administrator.AdministratorSettings",
 }
 SERVICES = frozenset(SETTINGS) - {"gateway", "relay", "migrate"}
