@@ -121,7 +121,7 @@ UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b")
 ADDRESS_OF_A_REGISTRY = re.compile(
     r"--(extra-)?index-url|--find-links|--trusted-host|https?://[^\s/]*(pypi|devpi|nexus|artifactory)[^\s/]*/"
 )
-PATH_OF_A_MACHINE = re.compile(r"(?<![\w./:-])/(home|root|work|Users|tmp/team|mnt)(/|\b)")
+PATH_OF_A_MACHINE = re.compile(r"(?<![\w./:-])/(home|root|work|Users|mnt)/\w")
 
 
 def test_the_patterns_see() -> None:

@@ -62,14 +62,30 @@ def _is_computed_text(node: ast.expr) -> bool:
             return any(isinstance(value, ast.FormattedValue) for value in values)
         case ast.BinOp(op=ast.Mod()):
             return True
-        case ast.BinOp(op=ast.Add(), left=left, right=right):
-            return any(_is_text(side) or _is_computed_text(side) for side in (left, right))
+        case ast.BinOp(op=ast.Add()):
+            parts = list(_parts(node))
+            return any(map(_is_text, parts)) and not all(map(_is_fixed, parts))
         case ast.Call(func=ast.Attribute(attr="format" | "format_map" | "replace")):
             return True
         case ast.Call(func=ast.Attribute(value=ast.Constant(value=str()), attr="join")):
             return True
         case _:
             return False
+
+
+def _parts(node: ast.expr) -> Iterator[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        yield from _parts(node.left)
+        yield from _parts(node.right)
+    else:
+        yield node
+
+
+def _is_fixed(node: ast.expr) -> bool:
+    """A text, or a CONSTANT made of texts: the type checker looks at what is in it."""
+    return (isinstance(node, ast.Constant) and isinstance(node.value, str)) or (
+        isinstance(node, ast.Name) and node.id.isupper()
+    )
 
 
 def _is_text(node: ast.expr) -> bool:
@@ -89,6 +105,7 @@ def _is_text(node: ast.expr) -> bool:
         'fixed(f"SELECT {a}")',
         'connection.executemany(", ".join(names), rows)',
         'connection.fetch("a" + name + "b")',
+        'raw("a" + _ISO + name)',
     ],
 )
 def test_the_checker_sees(call: str) -> None:
@@ -102,6 +119,7 @@ def test_the_checker_sees(call: str) -> None:
         'connection.fetch("SELECT 1")',
         'connection.execute(QUERIES["name"], value)',
         'raw("SELECT a"\n    ", b")',
+        'raw("to_char(at, " + _ISO_FORMAT + ")")',
         'log.info(f"{name}")',
     ],
 )
