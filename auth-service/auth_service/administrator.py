@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from auth_service.operations.administrators import Bootstrapped, ensure_administrator
 from shared.database import Database
+from shared.errors import ApiError
 from shared.settings import load_settings
 from shared.stamps import Invalidation, note_reader
 
@@ -27,13 +28,16 @@ class AdministratorSettings(BaseSettings):
     redis_url: SecretStr | None = None  # without it a replaced token may live on for a moment
     redis_prefix: str = "directoire:"
     directoire_admin_email: str = Field(min_length=3, max_length=128)
-    directoire_admin_password: SecretStr = Field(min_length=8)
+    directoire_admin_password: SecretStr
     directoire_admin_token: SecretStr | None = None
 
 
 def main() -> None:
     settings = load_settings(AdministratorSettings)
-    made = asyncio.run(bootstrap(settings))
+    try:
+        made = asyncio.run(bootstrap(settings))
+    except ApiError as error:
+        raise SystemExit(f"Cannot make the administrator: {error.message}") from error
     answer = {
         "email": made.administrator.email,
         "user": made.administrator.user,

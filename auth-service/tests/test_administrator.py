@@ -3,8 +3,11 @@
 import asyncio
 from hashlib import sha256
 
+import pytest
+
 from auth_service.operations.administrators import ensure_administrator
 from shared.database import Database
+from shared.errors import InvalidValue
 from shared.passwords import verify_password
 from shared.sql import raw
 
@@ -67,3 +70,10 @@ async def test_two_bootstraps_at_once_make_one_administrator(database: Database)
     )
     assert len({made.administrator.user for made in results}) == 1
     assert sum(made.token is not None for made in results) == 1
+
+
+@pytest.mark.parametrize("password", ["", "short", "aaaaaaaaaaaaaaaaaaaa"])
+async def test_a_weak_password_makes_no_administrator(database: Database, password: str) -> None:
+    with pytest.raises(InvalidValue):
+        await ensure_administrator(database, "root@example.com", password, None)
+    assert await database.fetchval(raw("SELECT count(*) FROM directus_users")) == 0

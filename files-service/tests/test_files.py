@@ -53,8 +53,12 @@ async def service(app: web.Application, database: Database) -> AsyncGenerator[Cl
         yield client
 
 
+def stored_paths(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 def stored_bytes(folder: Path) -> list[bytes]:
-    return [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    return [path.read_bytes() for path in stored_paths(folder)]
 
 
 async def traces(database: Database) -> tuple[int, int, int]:
@@ -239,7 +243,7 @@ async def group_with(database: Database, **rights: object) -> int:
                     rights.get("blacklist"),
                 )
             ],
-        )  # fmt: skip
+        )
         + raw(")")
     )
     return group
@@ -398,7 +402,7 @@ async def test_a_hostile_file_is_kept_under_a_server_made_name_and_never_run(
     assert "X-Evil" not in headers
     if kind != "text/plain":
         assert headers["Content-Disposition"].startswith("attachment")
-    inside = [path for path in folder.parent.rglob("*") if path.is_file()]
+    inside = stored_paths(folder.parent)
     assert [path.parent.parent for path in inside] == [folder]
 
 
@@ -449,7 +453,6 @@ async def test_a_name_nobody_stored_is_not_found(service: Client, name: str) -> 
 
 async def test_a_record_whose_bytes_are_lost_is_not_found(service: Client, folder: Path) -> None:
     _, answer = await create(service, name="a.png", data=DATA_URI)
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.unlink()
+    for path in stored_paths(folder):
+        path.unlink()
     assert (await download(service, answer["data"]["url"]))[0] == 404

@@ -8,8 +8,8 @@ from typing import Final
 from auth_service.operations.tokens import TOKEN_BYTES
 from auth_service.store import administrators
 from auth_service.store.administrators import Administrator
-from shared.database import Database
-from shared.passwords import hash_password
+from shared.database import Database, Session
+from shared.passwords import check_password, hash_password
 
 NAME: Final = "administrator"  # of the operator's token
 
@@ -32,13 +32,12 @@ async def ensure_administrator(
     """Create an administrator when no active one exists; give him ``token``.
 
     An administrator who is there keeps his address and password. Without ``token`` a new one is
-    made for a new administrator only.
+    made for a new administrator only. Raises InvalidValue for a password that is too easy.
     """
-    password_hash = hash_password(password)
     async with database.transaction() as session:
         await administrators.lock(session)
         found = await administrators.find(session)
-        administrator = found or await administrators.create(session, email, password_hash)
+        administrator = found or await _create(session, email, password)
         if token is None and found is None:
             token = secrets.token_urlsafe(TOKEN_BYTES)
         replaced = False
@@ -46,3 +45,8 @@ async def ensure_administrator(
             digest = sha256(token.encode()).digest()
             replaced = await administrators.set_token(session, administrator.user, digest, NAME)
     return Bootstrapped(administrator, token, replaced)
+
+
+async def _create(session: Session, email: str, password: str) -> Administrator:
+    check_password(password)
+    return await administrators.create(session, email, hash_password(password))
