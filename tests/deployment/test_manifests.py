@@ -149,7 +149,7 @@ def test_a_stop_waits_for_the_traffic_to_go(manifests: list[Manifest]) -> None:
         pod = pod_of(deployment)
         (service,) = pod["containers"]
         pause = service["lifecycle"]["preStop"]["sleep"]["seconds"]
-        assert pause >= 5, name
+        assert pause >= 10, name  # 5 s in the DNS, 5 s between two looks of the gateway
         assert pod["terminationGracePeriodSeconds"] >= pause + 30, name
         assert service["livenessProbe"]["httpGet"]["path"] == "/livez"
         assert service["readinessProbe"]["httpGet"]["path"] == "/readyz"
@@ -237,6 +237,12 @@ def test_production_survives_a_drained_node(manifests: list[Manifest]) -> None:
         else:
             assert deployment["spec"]["replicas"] >= 2
         assert pod_of(deployment)["topologySpreadConstraints"]
+
+
+def test_the_gateway_sees_each_pod_of_a_service(manifests: list[Manifest]) -> None:
+    services = of_kind(manifests, "Service")
+    assert all(services[name]["spec"]["clusterIP"] == "None" for name in SERVICES)
+    assert "clusterIP" not in services["gateway"]["spec"]
 
 
 # --- network -------------------------------------------------------------------------------------
