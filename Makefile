@@ -68,7 +68,7 @@ check: lint  ## lint, types, import contracts, what must never be
 	@$(RUN) -m pytest -q tests/architecture
 
 test: $(VENV)/.dev  ## all tests, beside real throw-away servers
-	@$(RUN) -m local_cluster.throwaway -- $(RUN) -m pytest -n 2 -q $(TESTS)
+	@$(RUN) -m local_cluster.throwaway -- $(RUN) -m pytest -n 2 --dist loadgroup -q $(TESTS)
 
 bench: $(VENV)/.dev  ## requests a second, each beside its floor
 	@$(RUN) -m benchmarks

@@ -17,15 +17,14 @@ from local_cluster.settings import read_settings
 
 def up(instance: Instance) -> None:
     """Start if it does not run, load the demo once, say how to go on."""
-    made = not instance.home.has_secret("admin-password") and not instance.settings.admin_password
     with Progress() as progress:
         started = instance.start(progress.show)
         progress.done(f"healthy at {instance.base_url}")
         if started and instance.settings.demo:
             asyncio.run(_load_demo(instance, progress))
     if not started:
-        print(f"It is running already at {instance.base_url}; this changed nothing.")
-    print(_how_to_go_on(instance, show_password=made))
+        print("It was running already; this changed nothing.")
+    print(_how_to_go_on(instance))
 
 
 async def _load_demo(instance: Instance, progress: Progress) -> None:
@@ -40,12 +39,11 @@ async def _load_demo(instance: Instance, progress: Progress) -> None:
     progress.done("demo data is loaded")
 
 
-def _how_to_go_on(instance: Instance, *, show_password: bool) -> str:
+def _how_to_go_on(instance: Instance) -> str:
     home = instance.home
     email = home.secret("admin-email")
-    password = (
-        home.secret("admin-password") if show_password else f"as given, or in {home.data}/secrets"
-    )
+    given = home.has_secret("admin-password")
+    password = "as given" if given else home.secret(supervisor.MADE)
     return (
         f"\n  API            {instance.base_url}/api/1.1/\n"
         f"  administrator  {email}, password {password}\n"

@@ -11,6 +11,7 @@ import asyncpg
 
 from auth_service import administrator
 from shared.migrations import migrate
+from shared.settings import load_settings
 from shared.sql import ident, raw
 
 
@@ -18,7 +19,7 @@ def main() -> None:
     url = os.environ["DATABASE_URL"]
     asyncio.run(ensure_database(url))
     migrate(url)
-    administrator.main()
+    asyncio.run(administrator.bootstrap(load_settings(administrator.AdministratorSettings)))
 
 
 async def ensure_database(url: str) -> None:

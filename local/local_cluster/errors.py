@@ -1,5 +1,5 @@
 """What ends a command with one sentence for the person who gave it."""
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer
+class Refused(Exception):
     """The command cannot do its work; the message says why and what to do."""

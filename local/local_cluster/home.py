@@ -9,7 +9,7 @@ import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -115,6 +115,10 @@ class Home:
     def has_secret(self, name: str) -> bool:
         return (self.data / "secrets" / name).exists()
 
+    def knows(self, name: str, url: str) -> bool:
+        """Whether the URL holds the password of our own server: it came from `make env`."""
+        return self.has_secret(name) and self.secret(name) in url
+
     def read_state(self) -> dict[str, Any]:
         """What the supervisor last wrote, or nothing."""
         try:
@@ -126,7 +130,7 @@ class Home:
         write_private(self.state_file, json.dumps(state))
 
     @contextmanager
-    def supervising(self) -> Iterator[None]:
+    def supervising(self) -> Generator[None]:
         """Be the one supervisor of this data folder. Raises Refused when there is one."""
         with self.lock_file.open("a+", encoding="utf-8") as lock:
             try:
@@ -136,6 +140,13 @@ class Home:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
+            yield
+
+    @contextmanager
+    def starting(self) -> Generator[None]:
+        """Wait for whoever else starts this instance just now."""
+        with (self.data / "start.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def supervisor(self) -> int | None:

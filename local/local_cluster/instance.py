@@ -52,20 +52,25 @@ class Instance:
 
         Raises Refused with the reason when it cannot start; nothing is left running then.
         """
-        found = self.home.supervisor() is not None
-        if not found:
-            self._spawn_supervisor()
-        try:
-            self._await_ready(watch)
-        except BaseException:
-            if not found:
-                self.stop()
-            raise
-        return not found
+        self.home.prepare()
+        with self.home.starting():
+            if self.state().get("phase") == "ready":
+                return False
+            found = self.home.supervisor() is not None
+            try:
+                if not found:
+                    self._spawn_supervisor()
+                self._await_ready(watch)
+            except BaseException:
+                if not found:
+                    self.stop()
+                raise
+            return not found
 
     def _spawn_supervisor(self) -> None:
         settings = self.settings
-        self.home.prepare()
+        if self._supervisor is not None:
+            self._supervisor.wait()  # one that was killed
         clear_away(self.home.instance, recorded(self.home.read_state()))
         self.home.state_file.unlink(missing_ok=True)
         if not is_free(settings.host, settings.port):

@@ -50,24 +50,26 @@ class Keys:
     key_id: str
 
 
-def members(
-    settings: Settings,
-    home: Home,
-    ports: Ports,
-    keys: Keys,
-    environment: Mapping[str, str],
-) -> list[Member]:
-    """All processes; ``environment`` holds the servers' URLs and what all are told."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What all processes are made from."""
+
+    settings: Settings
+    home: Home
+    ports: Ports
+    keys: Keys
+    environment: Mapping[str, str]  # the servers' URLs and what all are told
+
+
+def members(plan: Plan) -> list[Member]:
+    """All processes: services and relay first, gateways last."""
     services = [
-        _service(kind, name, home, ports, {**environment, "IDENTITY_PUBLIC_KEYS": keys.public_keys})
+        _service(plan, kind, name)
         for kind in MODULES
         if kind != "gateway"
-        for name in names(kind, settings.replicas)
+        for name in names(kind, plan.settings.replicas)
     ]
-    gateways = [
-        _gateway(name, settings, home, ports, keys, environment, services)
-        for name in names("gateway", settings.replicas)
-    ]
+    gateways = [_gateway(plan, name, services) for name in names("gateway", plan.settings.replicas)]
     return [*services, *gateways]
 
 
@@ -76,12 +78,12 @@ def names(kind: str, replicas: Mapping[str, int]) -> list[str]:
     return [kind, *(f"{kind}-{number}" for number in range(2, replicas.get(kind, 1) + 1))]
 
 
-def _service(
-    kind: str, name: str, home: Home, ports: Ports, environment: Mapping[str, str]
-) -> Member:
-    port = ports.take(name)
+def _service(plan: Plan, kind: str, name: str) -> Member:
+    home = plan.home
+    port = plan.ports.take(name)
     told = {
-        **environment,
+        **plan.environment,
+        "IDENTITY_PUBLIC_KEYS": plan.keys.public_keys,
         "HOST": "127.0.0.1",
         "PORT": str(port),
         MARK: f"{home.instance}/{name}",
@@ -97,16 +99,9 @@ def socket_of(name: str, home: Home) -> Path:
     return home.sockets() / f"{name}.sock"
 
 
-def _gateway(
-    name: str,
-    settings: Settings,
-    home: Home,
-    ports: Ports,
-    keys: Keys,
-    environment: Mapping[str, str],
-    services: list[Member],
-) -> Member:
-    own = ports.take(name)
+def _gateway(plan: Plan, name: str, services: list[Member]) -> Member:
+    settings, home = plan.settings, plan.home
+    own = plan.ports.take(name)
     urls = {
         f"{kind.removesuffix('-service').upper()}_URLS": ",".join(
             f"unix:{socket_of(service.name, home)}" for service in services if service.kind == kind
@@ -115,13 +110,13 @@ def _gateway(
         if kind.endswith("-service")
     }
     told = {
-        **environment,
+        **plan.environment,
         **urls,
         "HOST": settings.host,
         "PORT": str(settings.port),
         "OWN_PORT": str(own),
-        "IDENTITY_PRIVATE_KEY": keys.private_key,
-        "IDENTITY_KEY_ID": keys.key_id,
+        "IDENTITY_PRIVATE_KEY": plan.keys.private_key,
+        "IDENTITY_KEY_ID": plan.keys.key_id,
         MARK: f"{home.instance}/{name}",
     }
     return Member(

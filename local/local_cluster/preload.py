@@ -18,6 +18,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, NoReturn, TypedDict
 
 from local_cluster.processes import call_it, die_with
@@ -49,7 +50,7 @@ _OUTPUT: Final = 1
 def main() -> None:
     signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGCHLD, _wake_up)
     call_it("preload")
     _import(sys.argv[1:])
     gc.collect()
@@ -72,6 +73,10 @@ def main() -> None:
             *lines, unread = (unread + read).split(b"\n")
             for line in lines:
                 _fork(json.loads(line), own=(signals, wake, waiting.fileno()))
+
+
+def _wake_up(_number: int, _frame: FrameType | None) -> None:
+    """The signal's byte in the wake-up pipe says it all."""
 
 
 def _import(modules: Iterable[str]) -> None:

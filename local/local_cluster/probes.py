@@ -11,7 +11,7 @@ _PATIENCE: Final = 3.0  # seconds for one question
 _PAUSE: Final = 0.05  # seconds between two questions
 
 
-class Unready(Exception):  # noqa: N818 - it is a state
+class Unready(Exception):
     """Somebody answers, but not yet what is needed."""
 
 

@@ -76,13 +76,11 @@ async def spawn(command: Command, *, stdin: int | None = None, stdout: int | Non
             stderr=log,
             start_new_session=True,
             preexec_fn=_dying_with(os.getpid(), command.dies_by),
-            **({} if command.user is None else _becoming(command.user)),
+            user=command.user,
+            group=command.user,
+            extra_groups=None if command.user is None else [],
         )
     return Child(process)
-
-
-def _becoming(user: int) -> dict[str, int | list[int]]:
-    return {"user": user, "group": user, "extra_groups": []}
 
 
 def _dying_with(parent: int, by: signal.Signals) -> Callable[[], None]:

@@ -121,11 +121,10 @@ class Servers:
             *(["--no-sync"] if self._settings.throwaway else []),
         ]
         how = await (await spawn(self._command("postgres", arguments))).wait()
-        passwords.unlink()
+        await asyncio.to_thread(passwords.unlink)
         if how != "exit code 0":
             raise Refused(f"initdb ended with {how}: see {self._home.logs / 'postgres.log'}.")
-        data.rmdir()
-        half.rename(data)
+        await asyncio.to_thread(half.rename, data)  # in place of the empty folder
 
     def _refuse_other_version(self, data: Path, version: int) -> None:
         made = (data / "PG_VERSION").read_text(encoding="utf-8").strip()
@@ -145,7 +144,7 @@ class Servers:
         configuration = self._write(
             "redis.conf",
             f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {data}\n"
-            f'save "{kept}"\nappendonly no\ndaemonize no\nlogfile ""\n'
+            f'save "{kept}"\nappendonly no\nloglevel warning\ndaemonize no\nlogfile ""\n'
             "maxmemory 256mb\nmaxmemory-policy allkeys-lru\n",
         )
 

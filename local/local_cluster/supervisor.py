@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from local_cluster import layout, probes
@@ -15,7 +15,7 @@ from local_cluster.errors import Refused
 from local_cluster.forker import Forker
 from local_cluster.home import Home, Ports
 from local_cluster.keeper import DoesNotStart, Keeper
-from local_cluster.layout import Member
+from local_cluster.layout import Member, Plan
 from local_cluster.processes import MARK, call_it, clear_away, end, marked, started_at
 from local_cluster.servers import Server, Servers
 from local_cluster.settings import Settings
@@ -24,6 +24,7 @@ _SERVICES_PATIENCE: Final = 10.0  # seconds a service has to finish its requests
 _SERVERS_PATIENCE: Final = 15.0
 _LOG_LIMIT: Final = 20 * 1024 * 1024  # bytes of one process's log
 _MINUTE: Final = 60.0
+MADE: Final = "made-admin-password"  # the secret that `make up` prints
 
 
 def run(settings: Settings) -> None:
@@ -34,6 +35,20 @@ def run(settings: Settings) -> None:
     with home.supervising():
         clear_away(home.instance, recorded(home.read_state()))
         sys.exit(asyncio.run(Supervisor(settings, home).run()))
+
+
+def without_own_urls(settings: Settings, home: Home) -> Settings:
+    """A shell that took `make env` names our own servers; they are to be started all the same."""
+
+    def foreign(server: str, url: str | None) -> str | None:
+        return None if url is None or home.knows(server, url) else url
+
+    return replace(
+        settings,
+        database_url=foreign("postgres", settings.database_url),
+        redis_url=foreign("redis", settings.redis_url),
+        amqp_url=foreign("rabbitmq", settings.amqp_url),
+    )
 
 
 def recorded(state: Mapping[str, Any]) -> dict[int, int]:
@@ -55,7 +70,7 @@ class Supervisor:
     """All processes of one instance."""
 
     def __init__(self, settings: Settings, home: Home) -> None:
-        self._settings = settings
+        self._settings = without_own_urls(settings, home)
         self._home = home
         self._ports = Ports(home)
         self._phase = _Phase()
@@ -104,9 +119,14 @@ class Supervisor:
             server.variable: server.url for server in servers if server.variable
         }
         environment = self._environment()
-        keys = layout.keys_of(self._home)
         members = layout.members(
-            self._settings, self._home, self._ports, keys, environment | self._urls
+            Plan(
+                settings=self._settings,
+                home=self._home,
+                ports=self._ports,
+                keys=layout.keys_of(self._home),
+                environment=environment | self._urls,
+            )
         )
         forker = self._forker(environment)
         kept = {server.name: self._keep_server(server) for server in servers}
@@ -177,8 +197,8 @@ class Supervisor:
         told = {
             **environment,
             MARK: f"{self._home.instance}/bootstrap",
-            "DIRECTOIRE_ADMIN_EMAIL": self._admin("email", self._settings.admin_email),
-            "DIRECTOIRE_ADMIN_PASSWORD": self._admin("password", self._settings.admin_password),
+            "DIRECTOIRE_ADMIN_EMAIL": self._email(),
+            "DIRECTOIRE_ADMIN_PASSWORD": self._password(),
             "DIRECTOIRE_ADMIN_TOKEN": self._home.secret("admin-token"),
         }
         log = self._home.logs / "bootstrap.log"
@@ -188,13 +208,18 @@ class Supervisor:
             raise Refused(f"The database could not be prepared ({how}):\n{self.tail('bootstrap')}")
         self._say(f"database, schema and administrator after {time.monotonic() - began:.1f} s")
 
-    def _admin(self, name: str, given: str) -> str:
-        """What the environment gives, else what was made at the first start."""
-        if given:
-            return self._home.secret(f"admin-{name}", given)
-        if name == "email" and not self._home.has_secret("admin-email"):
-            return self._home.secret("admin-email", "admin@directoire.example")
-        return self._home.secret(f"admin-{name}")
+    def _email(self) -> str:
+        given = self._settings.admin_email
+        if not given and not self._home.has_secret("admin-email"):
+            given = "admin@directoire.example"
+        return self._home.secret("admin-email", given or None)
+
+    def _password(self) -> str:
+        """What the environment gives or gave at the first start, else a made one."""
+        if self._settings.admin_password:
+            return self._home.secret("admin-password", self._settings.admin_password)
+        given = self._home.has_secret("admin-password")
+        return self._home.secret("admin-password" if given else MADE)
 
     async def _ask_through_gateway(self) -> None:
         """Ready means that a request reaches every service."""

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -29,7 +29,7 @@ _URLS: Final = ("DATABASE_URL", "REDIS_URL", "AMQP_URL")
 @contextlib.asynccontextmanager
 async def throwaway_servers(
     environ: Mapping[str, str] = os.environ,
-) -> AsyncIterator[dict[str, str]]:
+) -> AsyncGenerator[dict[str, str]]:
     """URLs of private servers by variable. One whose URL the environment gives is not started."""
     with tempfile.TemporaryDirectory(prefix="directoire-") as folder:
         home = Home(Path(folder))
