@@ -62,7 +62,7 @@ class Prepared:
         return self.before is None and self.after is None
 
 
-Prepare = Callable[[Context, Values, int | None], Awaitable[Prepared]]
+Prepare = Callable[[Context, Values, Any], Awaitable[Prepared]]
 Deleting = Callable[[Context, Transaction, Sequence[Any]], Awaitable[None]]
 
 
