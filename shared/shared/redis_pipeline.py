@@ -40,9 +40,12 @@ class Script:
     sha: str
 
     @classmethod
-    def load(cls, name: str) -> Self:
-        text = (files("shared") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+    def of(cls, text: str) -> Self:
         return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+    @classmethod
+    def load(cls, name: str) -> Self:
+        return cls.of((files("shared") / "lua" / f"{name}.lua").read_text(encoding="utf-8"))
 
 
 def pack(*parts: Part) -> bytes:
