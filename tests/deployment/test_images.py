@@ -1,5 +1,6 @@
 """The Dockerfiles and the compose file say what they must."""
 
+import importlib
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ SERVICES = (
     "schema-service",
     "settings-service",
 )
+
+SETTINGS = {
+    **{service: f"{service.replace('-', '_')}.settings.Settings" for service in SERVICES},
+    "relay": "items_service.relay_settings.RelaySettings",
+    "administrator": "auth_service.administrator.AdministratorSettings",
+}
 
 
 def run(tool: str, *arguments: str | Path) -> str:
@@ -87,6 +94,20 @@ def test_only_the_gateway_has_a_port_outside(compose: dict[str, Any]) -> None:
     with_ports = [name for name, service in compose["services"].items() if "ports" in service]
     assert with_ports == ["gateway"]
     assert compose["networks"]["inside"] == {"internal": True}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_variable_is_a_setting_and_no_required_one_is_missing(
+    compose: dict[str, Any], name: str
+) -> None:
+    module, _, kind = SETTINGS[name].rpartition(".")
+    fields = getattr(importlib.import_module(module), kind).model_fields
+    given = {
+        variable.removesuffix("_FILE").lower()
+        for variable in compose["services"][name]["environment"]
+    }
+    assert given - fields.keys() == set()
+    assert {field for field, info in fields.items() if info.is_required()} - given == set()
 
 
 def test_secrets_come_from_files(compose: dict[str, Any]) -> None:
