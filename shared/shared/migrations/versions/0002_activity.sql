@@ -84,29 +84,35 @@ CREATE TABLE directoire.outbox (
     at timestamptz NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
--- directoire.portable(image): a row's image without what jsonb cannot hold (a NUL escape in a json
--- column, a number beyond numeric, a value of some hundred megabytes). Such a value becomes
--- {"omitted": true, "length": characters, "sha256": hash}. Never fails: a row that cannot even be
--- written as text gives {}.
-CREATE FUNCTION directoire.portable(image json) RETURNS jsonb
+-- directoire.portable(table, row): a row's image without what jsonb cannot hold (a NUL escape in a
+-- json column, a number beyond numeric, a value of some hundred megabytes). Such a value becomes
+-- {"omitted": true, "length": characters, "sha256": hash}, or just omitted where even its text is
+-- too long. Column by column: the functions that take json apart stumble over the same things.
+CREATE FUNCTION directoire.portable(tbl oid, image anyelement) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     whole jsonb := '{}';
-    pair record;
+    column_name name;
+    kept jsonb;
 BEGIN
-    FOR pair IN SELECT key, value FROM json_each(image) LOOP
+    FOR column_name IN SELECT a.attname FROM pg_attribute a
+                        WHERE a.attrelid = tbl AND a.attnum > 0 AND NOT a.attisdropped LOOP
         BEGIN
-            whole := whole || jsonb_build_object(pair.key, pair.value::jsonb);
+            EXECUTE format('SELECT to_jsonb(($1).%I)', column_name) INTO kept USING image;
         EXCEPTION WHEN OTHERS THEN
-            whole := whole || jsonb_build_object(pair.key, jsonb_build_object(
-                'omitted', true,
-                'length', length(pair.value::text),
-                'sha256', encode(sha256(convert_to(pair.value::text, 'UTF8')), 'hex')));
+            BEGIN
+                EXECUTE format(
+                    'SELECT jsonb_build_object(''omitted'', true, ''length'', length(t), '
+                    '''sha256'', encode(sha256(convert_to(t, ''UTF8'')), ''hex'')) '
+                    'FROM CAST(($1).%I AS text) t', column_name)
+                INTO kept USING image;
+            EXCEPTION WHEN OTHERS THEN
+                kept := '{"omitted": true}';
+            END;
         END;
+        whole := whole || jsonb_build_object(column_name, kept);
     END LOOP;
     RETURN whole;
-EXCEPTION WHEN OTHERS THEN
-    RETURN '{}';
 END $$;
 
 -- directoire.shortened(image): the image with values of more than 64 kB replaced by length and
@@ -155,13 +161,8 @@ BEGIN
         IF TG_OP <> 'DELETE' THEN n := to_jsonb(NEW); END IF;
     EXCEPTION WHEN OTHERS THEN
         -- a value that jsonb cannot hold must not fail the user's write
-        BEGIN
-            IF TG_OP <> 'INSERT' THEN o := directoire.portable(to_json(OLD)); END IF;
-            IF TG_OP <> 'DELETE' THEN n := directoire.portable(to_json(NEW)); END IF;
-        EXCEPTION WHEN OTHERS THEN
-            IF TG_OP <> 'INSERT' THEN o := '{}'; END IF;
-            IF TG_OP <> 'DELETE' THEN n := '{}'; END IF;
-        END;
+        IF TG_OP <> 'INSERT' THEN o := directoire.portable(TG_RELID, OLD); END IF;
+        IF TG_OP <> 'DELETE' THEN n := directoire.portable(TG_RELID, NEW); END IF;
     END;
     key := coalesce(n, o) ->> TG_ARGV[0];
     IF key IS NULL THEN  -- the key column was renamed

@@ -90,11 +90,24 @@ DECLARE
     new_status text;
 BEGIN
     IF TG_NARGS > 1 THEN counted := coalesce(pg_partition_root(TG_RELID), TG_RELID); END IF;
-    IF TG_OP <> 'INSERT' THEN
-        old_status := coalesce(to_json(OLD) ->> TG_ARGV[0], '');
-    END IF;
-    IF TG_OP <> 'DELETE' THEN
-        new_status := coalesce(to_json(NEW) ->> TG_ARGV[0], '');
+    IF TG_OP <> 'INSERT' THEN old_status := ''; END IF;
+    IF TG_OP <> 'DELETE' THEN new_status := ''; END IF;
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute a WHERE a.attrelid = TG_RELID AND a.attname = TG_ARGV[0])
+    THEN
+        NULL;  -- counted without status
+    ELSIF TG_ARGV[0] = 'active' THEN
+        IF TG_OP <> 'INSERT' THEN old_status := coalesce(OLD.active::text, ''); END IF;
+        IF TG_OP <> 'DELETE' THEN new_status := coalesce(NEW.active::text, ''); END IF;
+    ELSE
+        IF TG_OP <> 'INSERT' THEN
+            EXECUTE format('SELECT coalesce(($1).%I::text, '''')', TG_ARGV[0])
+            INTO old_status USING OLD;
+        END IF;
+        IF TG_OP <> 'DELETE' THEN
+            EXECUTE format('SELECT coalesce(($1).%I::text, '''')', TG_ARGV[0])
+            INTO new_status USING NEW;
+        END IF;
     END IF;
     IF old_status IS NOT DISTINCT FROM new_status THEN RETURN NULL; END IF;
     INSERT INTO directoire.count_deltas
