@@ -110,6 +110,8 @@ attributes AS MATERIALIZED (
            col_description(a.attrelid, a.attnum) AS description
       FROM relations r
       JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+       -- where bytes are kept is the server's own (reading 55)
+       AND (r.name, a.attname) <> ('directus_files', 'storage_key')
       LEFT JOIN (SELECT domains.* FROM domains
                    JOIN pg_type t ON t.oid = domains.base AND t.typtype <> 'd') d
              ON d.oid = a.atttypid
