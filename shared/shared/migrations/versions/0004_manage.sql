@@ -117,7 +117,8 @@ BEGIN
 END $$;
 
 -- directoire.unmanage(table): takes its triggers and counts away (before DROP TABLE, or to leave
--- Directoire); rows, index and activity stay. Returns whether there was anything to take away.
+-- Directoire); rows, index and activity stay. To drop or retype a status column: unmanage, alter, manage,
+-- in one transaction; a trigger condition names it. Returns whether there was anything to take away.
 CREATE FUNCTION directoire.unmanage(tbl regclass) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
