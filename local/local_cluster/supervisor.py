@@ -255,6 +255,12 @@ class Supervisor:
         self._say(f"{phase} after {seconds:.1f} s {message}".rstrip())
         self._write()
 
+    def _tell(self, what: str) -> None:
+        """Say what takes its time before there is a process to wait for."""
+        self._phase.message = what
+        self._say(what)
+        self._write()
+
     def _write(self) -> None:
         """Say how things stand to `make up`, `make ps` and the tests."""
         self._home.write_state(
