@@ -183,13 +183,12 @@ class Relay:
 
     async def _publish(self, token: int) -> None:
         self._unpublished.clear()
-        feed: str = await self.database.fetchval(fixed(QUERIES["feed_epoch"]))
         entries = await self.database.fetch(fixed(QUERIES["events"], token, EVENTS, CHARACTERS))
         if not entries:
             await self._unpublished.wait()
             return
         self._unpublished.set()  # there may be more
-        events = [event_of(entry, feed) for entry in entries if entry["table_name"] is not None]
+        events = [event_of(entry) for entry in entries if entry["table_name"] is not None]
         await self.bus.publish(events)
         await failpoints.reach("relay.published")
         await self.database.execute(fixed(QUERIES["confirm"], entries[-1]["position"]))

@@ -70,7 +70,7 @@ UPDATE directoire.relay
 -- events
 -- The next entries to publish, if the token leads: $1 token, $2 most entries, $3 most characters of
 -- images (the first comes however large it is). An entry that retention took leaves its position.
-SELECT e.*
+SELECT e.*, r.feed_epoch::text AS feed
   FROM directoire.relay r
  CROSS JOIN LATERAL (
     SELECT x.*, sum(coalesce(length(x.before), 0) + coalesce(length(x.after), 0))

@@ -32,7 +32,7 @@ def routing_key(table: str, action: str) -> str:
     return f"activity.{word}.{action.lower()}"
 
 
-def event_of(entry: Record, feed: str) -> Event:
+def event_of(entry: Record) -> Event:
     """The event of one entry; ``before`` and ``after`` come as JSON text, and go out unread.
 
     ``sequence`` is the position; ``id`` and ``source``, which names the feed's epoch, are the same
@@ -44,7 +44,7 @@ def event_of(entry: Record, feed: str) -> Event:
     body = {
         "specversion": "1.0",
         "id": str(entry["id"]),
-        "source": f"/directoire/feeds/{feed}",
+        "source": f"/directoire/feeds/{entry['feed']}",
         "type": f"directoire.activity.{action.lower()}",
         "subject": subject,
         "time": moment.astimezone(UTC).isoformat().replace("+00:00", "Z"),
