@@ -11,9 +11,11 @@ class Answer:
     ``depends``    topics (``shared.stamps``) whose change makes this answer old
     ``scope``      whether everybody of the caller's group gets the same bytes, or this user only
     ``cacheable``  false where the topics cannot tell all the answer rests on
+    ``next_offset``  where a list goes on that was cut at the largest size of an answer
     """
 
     body: bytes
     depends: frozenset[str] = frozenset()
     scope: Literal["group", "user"] = "user"
     cacheable: bool = False
+    next_offset: int | None = None

@@ -1,0 +1,274 @@
+"""How PostgreSQL reads a plan: pure functions from plans to SQL.
+
+Values leave PostgreSQL in the form the wire shows (contract, list (b)): decimals and dates as text,
+booleans as 0 and 1, bytes as base64. What PostgreSQL makes no JSON of is cheaper: building it there
+costs more than records and a C encoder (measured: docs/decisions).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, LiteralString
+
+from shared.catalogue import Column, Table
+from shared.column_types import Kind
+from shared.rows.operators import NOTHING, OPERATORS, RowTest, contains, one_of
+from shared.rows.plan import (
+    FAR,
+    NEAR,
+    TABLE,
+    Compare,
+    CompareRows,
+    Counts,
+    Field,
+    ItemPlan,
+    ReadPlan,
+    Relation,
+)
+from shared.rows.values import equal_values, operand, text_operand, typed
+from shared.sql import EMPTY, Sql, ident, join, literal, param, raw
+
+KEY: Final = object()  # stands for the key in an item's statement
+
+_USUAL_LIMITS: Final = frozenset({1, 5, 10, 20, 25, 50, 100, 200, 500, 1000})
+_USUAL_STATUSES: Final = frozenset({"0", "1", "2"})
+_DATETIME: Final[LiteralString] = "YYYY-MM-DD HH24:MI:SS"
+_DATETIME_ISO: Final[LiteralString] = 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'  # on system tables
+
+
+def table_name(table: Table) -> Sql:
+    return raw("public.") + ident(table.name)
+
+
+def compile_list(plan: ReadPlan) -> Sql:
+    """The statement of a list: the fields of each row, then the marker ``found``.
+
+    With counts one more column before the marker holds them as JSON ``{"1": 5, "": 2}``, the same in
+    each row, and a list without rows is one row without marker: rows and counts of one snapshot in
+    one statement.
+    """
+    rows = (
+        raw("SELECT ")
+        + join(", ", [*_shown(plan.table, plan.fields), raw('true AS "?found"')])
+        + raw(" FROM ")
+        + table_name(plan.table)
+        + raw(" AS t")
+        + where(_conditions(plan))
+        + _order(plan)
+        + raw(" LIMIT ")
+        + _limit(plan.limit)
+        + (raw(" OFFSET ") + param(plan.offset) + raw("::int8") if plan.offset else EMPTY)
+    )
+    if plan.counts is None:
+        return rows
+    names = [raw("r.") + ident(name) for name in plan.fields]
+    fields = join(", ", [*names, raw("c.counts"), raw('r."?found"')])
+    counts = _counts(plan.table, plan.counts, plan.visible)
+    return (
+        raw("SELECT ")
+        + fields
+        + raw(" FROM (SELECT json_object_agg(coalesce(s.status, ''), s.n)::text AS counts FROM (")
+        + counts
+        + raw(") s) c LEFT JOIN LATERAL (")
+        + rows
+        + raw(") r ON true")
+    )
+
+
+def compile_item(plan: ItemPlan) -> Sql:
+    """The row with the key KEY."""
+    key = operand(plan.key, TABLE) + raw(" = ") + typed((_key_type(plan.key), KEY))
+    return (
+        raw("SELECT ")
+        + join(", ", [*_shown(plan.table, plan.fields), raw('true AS "?found"')])
+        + raw(" FROM ")
+        + table_name(plan.table)
+        + raw(" AS t")
+        + where([key, plan.visible])
+    )
+
+
+def where(conditions: Iterable[Sql]) -> Sql:
+    """``WHERE`` all of those that say anything."""
+    said = [raw("(") + condition + raw(")") for condition in conditions if condition]
+    return raw(" WHERE ") + join(" AND ", said) if said else EMPTY
+
+
+def shown_fields(table: Table, fields: Mapping[str, Field]) -> Sql:
+    """The fields of a row of alias ``t``, as the wire shows them."""
+    return join(", ", [*_shown(table, fields), raw('true AS "?found"')])
+
+
+def _key_type(key: Column) -> str:
+    return key.pg_type if operand(key, TABLE) == TABLE + raw(".") + ident(key.name) else "text"
+
+
+# ── what a row shows ──────────────────────────────────────────────────────────────────────────────
+
+
+def _shown(table: Table, fields: Mapping[str, Field]) -> list[Sql]:
+    return [_field(table, field) + raw(" AS ") + ident(name) for name, field in fields.items()]
+
+
+def _field(table: Table, field: Field) -> Sql:
+    if not isinstance(field, Column):
+        return field(TABLE)
+    name = TABLE + raw(".") + ident(field.name)
+    if field.kind in {Kind.DATETIME, Kind.DATETIME_UTC}:
+        utc = raw(" AT TIME ZONE 'UTC'") if field.kind is Kind.DATETIME_UTC else EMPTY
+        form = literal(_DATETIME_ISO if table.is_system else _DATETIME)
+        return raw("to_char(") + name + utc + raw(", ") + form + raw(")")
+    if field.kind is Kind.FLOAT and field.pg_type == "float4":
+        return name + raw("::text::float8")  # 0.1 instead of 0.10000000149
+    if field.kind is Kind.TEXT:
+        return text_operand(field, TABLE)
+    return _FORMS.get(field.kind, lambda column: column)(name)
+
+
+_FORMS: Final[Mapping[Kind, Callable[[Sql], Sql]]] = {
+    Kind.DECIMAL: lambda column: column + raw("::text"),
+    Kind.BOOLEAN: lambda column: column + raw("::int4"),
+    Kind.DATE: lambda column: column + raw("::text"),
+    Kind.TIME: lambda column: column + raw("::text"),
+    Kind.JSON: lambda column: column + raw("::text"),
+    # encode() breaks lines after 76 characters
+    Kind.BYTES: lambda c: raw("translate(encode(") + c + raw(", 'base64'), chr(10), '')"),
+}
+
+
+# ── which rows ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _conditions(plan: ReadPlan) -> list[Sql]:
+    conditions = [plan.visible]
+    for column, words in plan.one_of:
+        conditions.append(_status_or(plan.table, column, words))
+    conditions.append(_chain(plan.filters))
+    if plan.text is not None:
+        found = [contains(column, TABLE, (plan.text,)) for column in plan.text_columns]
+        conditions.append(join(" OR ", found) if found else NOTHING)
+    return conditions
+
+
+def _status_or(table: Table, column: Column, words: tuple[str, ...]) -> Sql:
+    """The usual status as a constant: the planner then knows how rare it is, without replanning."""
+    usual = len(words) == 1 and words[0] in _USUAL_STATUSES
+    if column.name == table.status_column and column.kind is Kind.INTEGER and usual:
+        return operand(column, TABLE) + raw(" = ") + literal(words[0])
+    return one_of(column, TABLE, words)
+
+
+def _chain(filters: tuple[Compare | CompareRows, ...]) -> Sql:
+    """One flat chain in key order, read with SQL precedence: AND binds tighter (reading 40)."""
+    chain = EMPTY
+    for index, item in enumerate(filters):
+        if index:
+            chain += raw(" OR ") if item.either else raw(" AND ")
+        chain += raw("(") + _filter(item) + raw(")")
+    return chain
+
+
+def _filter(item: Compare | CompareRows) -> Sql:
+    if isinstance(item, CompareRows):
+        return _related(item.relation, item.test, item.words)
+    build = OPERATORS[item.operator].on_values
+    assert build is not None  # the plan has looked
+    return build(item.column, TABLE, item.words)
+
+
+def _related(relation: Relation, test: RowTest, words: tuple[str, ...]) -> Sql:
+    if test.every_key:
+        return _has_all(relation, words)
+    count = test.count if test.count is not None else _count(words)
+    if count is None:
+        return NOTHING
+    rows = raw("SELECT 1") + _related_rows(relation)
+    if count <= 1:
+        found = raw("EXISTS (") + rows + raw(")")
+        negated = test.negated != (count == 0)  # "has 0" means none
+        return raw("NOT ") + found if negated else found
+    number = param(count) + raw("::int8")
+    counted = raw("(SELECT count(*) FROM (") + rows + raw(" LIMIT ") + number + raw(") x)")
+    return counted + raw(" < " if test.negated else " >= ") + number
+
+
+def _count(words: tuple[str, ...]) -> int | None:
+    word = words[0].strip() if words else ""
+    return int(word) if word.isascii() and word.isdigit() and len(word) < 19 else None
+
+
+def _has_all(relation: Relation, words: tuple[str, ...]) -> Sql:
+    key = relation.far_key or relation.near.table.columns.get(relation.near.table.primary_key or "")
+    wanted = list(dict.fromkeys(words))
+    values = equal_values(key, tuple(wanted)) if key is not None else []
+    if key is None or not wanted or len(set(values)) < len(wanted):
+        return NOTHING
+    alias = NEAR if relation.far is None else FAR
+    return (
+        raw("(SELECT count(DISTINCT ")
+        + operand(key, alias)
+        + raw(")")
+        + _related_rows(relation, one_of(key, alias, tuple(wanted)))
+        + raw(") = ")
+        + param(len(wanted))
+        + raw("::int8")
+    )
+
+
+def _related_rows(relation: Relation, condition: Sql = EMPTY) -> Sql:
+    near, far = relation.near, relation.far
+    source = raw(" FROM ") + table_name(near.table) + raw(" AS n")
+    conditions = [_equal(relation.near_key, NEAR, relation.key, TABLE), near.visible, condition]
+    if far is not None:
+        assert relation.far_link is not None
+        assert relation.far_key is not None
+        source += raw(" JOIN ") + table_name(far.table) + raw(" AS f ON ")
+        source += _equal(relation.far_link, NEAR, relation.far_key, FAR)
+        conditions.append(far.visible)
+    return source + where(conditions)
+
+
+def _equal(left: Column, left_alias: Sql, right: Column, right_alias: Sql) -> Sql:
+    """Two keys; those of unlike kinds compare as text instead of failing."""
+    form = operand if left.kind is right.kind else text_operand
+    return form(left, left_alias) + raw(" = ") + form(right, right_alias)
+
+
+# ── order, limit, counts ──────────────────────────────────────────────────────────────────────────
+
+
+def _order(plan: ReadPlan) -> Sql:
+    if not plan.orders:
+        return EMPTY
+    return raw(" ORDER BY ") + join(", ", [_sort(*order) for order in plan.orders])
+
+
+def _sort(column: Column, descending: bool) -> Sql:
+    """As MySQL sorts: text without regard to case, NULL before everything."""
+    name = operand(column, TABLE)
+    if column.kind is Kind.TEXT and column.pg_type != "uuid":
+        name = raw("lower(") + name + raw(")")
+    if not column.nullable:  # so that an index serves
+        return name + raw(" DESC" if descending else "")
+    return name + raw(" DESC NULLS LAST" if descending else " NULLS FIRST")
+
+
+def _limit(limit: int) -> Sql:
+    """A usual limit is a constant: for an unknown one the planner assumes a tenth of the table."""
+    return literal(str(limit)) if limit in _USUAL_LIMITS else param(limit) + raw("::int8")
+
+
+def _counts(table: Table, counts: Counts, visible: Sql) -> Sql:
+    if counts.kept:
+        kept = literal(str(table.oid))  # a constant of the table, like its name
+        return raw("SELECT status, n FROM directoire.table_counts(") + kept + raw("::oid)")
+    status = EMPTY
+    if counts.status is not None:
+        status = text_operand(counts.status, TABLE)
+    return (
+        raw("SELECT ")
+        + (status or raw("NULL::text"))
+        + raw(" AS status, count(*) AS n FROM ")
+        + table_name(table)
+        + raw(" AS t")
+        + where([visible])
+        + (raw(" GROUP BY ") + status if status else EMPTY)
+    )

@@ -1,0 +1,146 @@
+"""Lists and items: parse, plan, compile, run, answer."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from shared import envelopes
+from shared.answers import Answer
+from shared.brackets import Query, Value
+from shared.catalogue import Catalogue
+from shared.context import Context
+from shared.database import Database
+from shared.rights import Rights
+from shared.rows.compile import KEY, compile_item, compile_list
+from shared.rows.parse import MAX_ROWS, parse_columns, parse_list, wants_meta
+from shared.rows.plan import ItemPlan, ReadPlan, plan_item, plan_list
+from shared.rows.values import Unfit, compared, comparison_type
+from shared.sql import FixedSql, Sql
+
+_KEPT: Final = 2048  # compiled statements a process remembers
+_LONGEST: Final = 2_000  # characters of parameters that are still remembered
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A plan with its statement. Holds for these very objects: knowledge is replaced as a whole."""
+
+    catalogue: Catalogue
+    rights: Rights
+    plan: Any
+    text: str
+    values: tuple[object, ...]
+    names: tuple[str, ...]
+
+
+_compiled: dict[object, _Compiled] = {}
+
+
+async def list_rows(database: Database, context: Context, table: str, query: Query) -> Answer:
+    """Raises Forbidden, NotFound (administrators), InvalidRequest naming the unknown thing."""
+    shape = ("list", table, context.version, context.settings.rows_per_page, _frozen(query))
+    known = _recall(shape, context)
+    if known is None:
+        plan = plan_list(context, table, parse_list(query))
+        known = _remember(shape, context, plan, compile_list(plan), plan.fields)
+    plan: ReadPlan = known.plan
+    records = await database.fetch(FixedSql((known.text,), known.values))
+    rows = [dict(zip(known.names, record, strict=False)) for record in records if record[-1]]
+    if plan.single:
+        row = rows[0] if rows else None
+        body = envelopes.item(context.version, table, row, meta=plan.meta)
+    else:
+        body = envelopes.collection(
+            context.version,
+            table,
+            rows,
+            _counts(plan, records),
+            has_status=plan.table.status_column is not None,
+            meta=plan.meta,
+        )
+    more = plan.clipped and len(rows) == MAX_ROWS
+    return Answer(
+        body,
+        depends=plan.depends,
+        scope=plan.scope,
+        cacheable=plan.cacheable and not more,
+        next_offset=plan.offset + MAX_ROWS if more else None,
+    )
+
+
+async def get_row(
+    database: Database, context: Context, table: str, key: str, query: Query
+) -> Answer:
+    """A missing or hidden row is an empty list (reading 66). Raises as list_rows."""
+    shape = ("item", table, context.version, _frozen(query))
+    known = _recall(shape, context)
+    if known is None:
+        plan = plan_item(context, table, parse_columns(query))
+        known = _remember(shape, context, plan, compile_item(plan), plan.fields)
+    plan: ItemPlan = known.plan
+    row = await _fetch_item(database, known, plan, key)
+    body = envelopes.item(context.version, table, row, meta=wants_meta(query))
+    return Answer(body, depends=plan.depends, scope=plan.scope, cacheable=plan.cacheable)
+
+
+async def _fetch_item(
+    database: Database, known: _Compiled, plan: ItemPlan, key: str
+) -> dict[str, Any] | None:
+    try:
+        pg_type, value = compared(plan.key, key)
+    except Unfit:
+        return None
+    if pg_type != comparison_type(plan.key):
+        return None
+    values = tuple(value if item is KEY else item for item in known.values)
+    record = await database.fetchrow(FixedSql((known.text,), values))
+    return None if record is None else dict(zip(known.names, record, strict=False))
+
+
+def _counts(plan: ReadPlan, records: list[Any]) -> dict[str, int] | None:
+    if plan.counts is None:
+        return None
+    text = records[0][-2]
+    return msgspec.json.decode(text) if text else {}
+
+
+# ── what is compiled once ─────────────────────────────────────────────────────────────────────────
+
+
+def _frozen(query: Query) -> object:
+    """The parameters as a key, order included: it has meaning."""
+    return tuple(_frozen_items(query.items()))
+
+
+def _frozen_items(items: Iterable[tuple[str, Value]]) -> Iterable[object]:
+    for name, value in items:
+        yield name, value if isinstance(value, str) else tuple(_frozen_items(value.items()))
+
+
+def _recall(shape: tuple[object, ...], context: Context) -> _Compiled | None:
+    known = _compiled.get((context.principal.user, *shape))
+    if (
+        known is not None
+        and known.catalogue is context.catalogue
+        and known.rights is context.rights
+    ):
+        return known
+    return None
+
+
+def _remember(
+    shape: tuple[object, ...],
+    context: Context,
+    plan: ReadPlan | ItemPlan,
+    sql: Sql,
+    fields: Mapping[str, object],
+) -> _Compiled:
+    text, values = sql.render()
+    known = _Compiled(context.catalogue, context.rights, plan, text, tuple(values), tuple(fields))
+    if len(text) < 16 * _LONGEST and len(str(shape)) < _LONGEST:
+        if len(_compiled) >= _KEPT:
+            del _compiled[next(iter(_compiled))]  # the oldest: dicts keep their order
+        _compiled[(context.principal.user, *shape)] = known
+    return known
