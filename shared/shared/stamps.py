@@ -6,7 +6,7 @@ before its reply (``Invalidation``); a reader takes the counter *before* it asks
 it read is true as long as none of its topics was changed since. The relay sees every committed
 change, whoever made it, and grants the lease without which nobody may trust the hash (``Granter``).
 
-Source: architecture, section 4; docs/decisions on the lease tell what was tried.
+Source: architecture, section 4; docs/decisions/0003 tells what was tried.
 """
 
 import asyncio
