@@ -20,7 +20,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway import headers
 from gateway.credentials import split_query, token_of
-from gateway.flights import Computed, Flights
+from gateway.flights import Computed, Doorkeeper, Flights
 from gateway.principals import Principals, Remembered
 from gateway.rates import LocalRates
 from gateway.routes import SERVICE_NAMES, InvalidPath, Match, Route, RoutingTable, methods_of
@@ -167,6 +167,7 @@ class Edge:
         self._routes = RoutingTable()
         self._rates = LocalRates()
         self._flights = Flights()
+        self._doorkeeper = Doorkeeper()
         self._storing: set[asyncio.Task[None]] = set()
         self._principals = Principals(upstreams["auth"], signer, settings.deadline)
         self._own_pages = {"/livez": health.live, "/readyz": health.ready, "/metrics": show}
@@ -327,6 +328,7 @@ class Edge:
     ) -> web.StreamResponse:
         """Forward a read whose answer may be remembered; share it with who asks the same now."""
         principal = known.principal
+        wanted = self._doorkeeper.has_seen(question) or self._settings.cache_at_once
         flight = (question, asked.epoch, asked.stamp, principal.group)
         shared = await self._flights.join(question, flight, principal.user)
         if shared is not None:
@@ -349,18 +351,18 @@ class Edge:
                 reply.close()
             answer = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
             computed = Computed(answer, None if scope == "group" else principal.user)
-            self._remember(question, principal, asked, depends, computed)
+            stored = wanted and self._remember(question, principal, asked, depends, computed)
         finally:
             if leading:
                 self._flights.land(question, flight, computed)
-        return await self._send_remembered(exchange, answer, _STORED)
+        return await self._send_remembered(exchange, answer, _STORED if stored else _MISS)
 
     def _remember(
         self, question: str, principal: Principal, asked: Asked, depends: str, computed: Computed
-    ) -> None:
+    ) -> bool:
         """Store an answer, beside the request: nobody waits for it."""
         if len(self._storing) >= _MOST_STORING:
-            return
+            return False
         group_entry, user_entry = _entries(question, principal)
         topics = parse_depends(depends) | {SCHEMA, group_topic(principal.group)}
         entry = group_entry
@@ -375,6 +377,7 @@ class Edge:
         task = asyncio.create_task(store())
         self._storing.add(task)
         task.add_done_callback(self._storing.discard)
+        return True
 
     async def _forward(
         self, exchange: Exchange, route: Route, known: Remembered | None, asked: Asked

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _MOST_ALONE: Final = 4096
+_MOST_SEEN: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,26 @@ class Computed:
 
     answer: bytes
     user: int | None
+
+
+class Doorkeeper:
+    """Tells a question that was asked lately from one that is new.
+
+    Most questions are asked once; to store their answers would cost more than it brings.
+    """
+
+    def __init__(self) -> None:
+        self._now: set[int] = set()
+        self._before: set[int] = set()
+
+    def has_seen(self, question: str) -> bool:
+        """Whether the question was asked before; from now on it was."""
+        mark = hash(question)
+        seen = mark in self._now or mark in self._before
+        if len(self._now) >= _MOST_SEEN:
+            self._before, self._now = self._now, set()
+        self._now.add(mark)
+        return seen
 
 
 class Flights:

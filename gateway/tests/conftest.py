@@ -20,7 +20,7 @@ from aiohttp import web
 from gateway.app import running
 from gateway.settings import Settings
 from shared.identity import IdentityVerifier, Principal, generate_keys
-from shared.stamps import Granter, Invalidation
+from shared.stamps import Granter, Invalidation, Seen
 
 KEYS = generate_keys()
 TOKENS = {
@@ -85,7 +85,7 @@ class Lease:
 
     async def grant(self, topics: Collection[str] = ()) -> None:
         clock = await self.granter.clock("feed")
-        assert await self.granter.grant(clock, "feed", 1, topics)
+        assert await self.granter.grant(clock, Seen("feed", 1, 1, frozenset(topics)))
 
     async def changed(self, *topics: str) -> None:
         await self.invalidation.raise_(topics, time.monotonic())
@@ -153,7 +153,9 @@ def redis_url() -> str:
 
 
 @asynccontextmanager
-async def cluster_of(redis_url: str, *, leased: bool = True, **options) -> AsyncIterator[Cluster]:
+async def cluster_of(
+    redis_url: str, *, leased: bool = True, more_items: Service | None = None, **options
+) -> AsyncIterator[Cluster]:
     prefix = f"test-{uuid4().hex}:"
     services = {name: Service(name) for name in ("auth", "items", "files", "schema", "settings")}
     services["auth"].answer = lambda request: (
@@ -164,6 +166,8 @@ async def cluster_of(redis_url: str, *, leased: bool = True, **options) -> Async
     for service in services.values():
         await service.start()
     urls = {f"{name}_urls": f"http://127.0.0.1:{service.port}" for name, service in services.items()}
+    if more_items is not None:
+        urls["items_urls"] += f",http://127.0.0.1:{more_items.port}"
     settings = Settings(
         redis_url=redis_url,
         redis_prefix=prefix,
@@ -196,6 +200,17 @@ async def cluster(redis_url: str) -> AsyncIterator[Cluster]:
 def make_cluster(redis_url: str):
     """``make_cluster(**settings)``: a cluster with other settings than usual."""
     return partial(cluster_of, redis_url)
+
+
+@pytest.fixture
+def cluster_of_redis():
+    """``cluster_of_redis(redis_url, **settings)``"""
+    return cluster_of
+
+
+@pytest.fixture
+def new_service():
+    return Service
 
 
 @pytest.fixture

@@ -226,9 +226,9 @@ async def test_an_ambiguous_message_is_400_and_ends_the_connection(
     head = b"POST /api/1.1/tables/a/rows HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin-token\r\n"
     following = b"GET /api/1.1/settings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin-token\r\n\r\n"
     answer = await cluster.raw(head + message + following, wait=4)
-    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
     assert b"<silence>" not in answer
-    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.count(b"HTTP/1.") == 1
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["success"] is False
     assert cluster.services["settings"].requests == []
 

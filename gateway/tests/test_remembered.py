@@ -1,0 +1,273 @@
+"""Remembered answers: when they are given, to whom, and when no more."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from shared.identity import Principal
+
+ROWS = "/api/1.1/tables/airports/rows"
+
+
+def depends(topics: str, scope: str):
+    """A service whose answers name their number, what they depend on, and who asked."""
+    count = 0
+
+    def answer(request: web.Request) -> web.Response:
+        nonlocal count
+        count += 1
+        return web.json_response(
+            {"number": count, "query": request.query_string},
+            headers={"X-Directoire-Depends": topics, "X-Directoire-Scope": scope},
+        )
+
+    return answer
+
+
+@pytest.fixture
+async def eager(make_cluster):
+    async with make_cluster(cache_at_once=True) as cluster:
+        cluster.services["items"].answer = depends("t:airports t:countries", "group")
+        yield cluster
+
+
+async def number(cluster, path: str = ROWS, token: str = "editor-token", **headers: str):
+    """The number of the answer, and what Cache-Status says, in short."""
+    async with cluster.get(path, token, **headers) as response:
+        assert response.status == 200
+        status = response.headers["Cache-Status"].removeprefix("Directoire; ")
+        # storing goes on beside the request
+        await asyncio.sleep(0.02)
+        return (await response.json(content_type=None))["number"], status
+
+
+MISS = "fwd=miss; stored"
+
+
+async def test_an_answer_is_remembered_until_something_it_rests_on_changes(eager) -> None:
+    assert await number(eager) == (1, MISS)
+    assert await number(eager) == (1, "hit")
+    await eager.lease.changed("t:elsewhere")
+    assert await number(eager) == (1, "hit")
+    for answer, topic in enumerate(("t:airports", "t:countries", "schema", "g:2", "all"), 2):
+        await eager.lease.changed(topic)
+        assert await number(eager) == (answer, MISS)
+        assert await number(eager) == (answer, "hit")
+
+
+async def test_a_hit_is_the_same_answer(eager) -> None:
+    answers = []
+    for _ in range(2):
+        async with eager.get(ROWS, **{"X-Request-Id": "same"}) as response:
+            headers = dict(response.headers)
+            headers.pop("Cache-Status"), headers.pop("Date")
+            answers.append((await response.read(), headers))
+        await asyncio.sleep(0.02)
+    assert answers[0] == answers[1]
+
+
+async def test_a_group_shares_and_others_do_not(eager) -> None:
+    assert (await number(eager))[0] == 1
+    assert await number(eager, token="second-editor-token") == (1, "hit")
+    assert await number(eager, token="admin-token") == (2, MISS)
+
+
+async def test_a_users_own_answer_is_not_shared(eager) -> None:
+    eager.services["items"].answer = depends("t:airports", "user")
+    assert (await number(eager))[0] == 1
+    assert await number(eager, token="second-editor-token") == (2, MISS)
+    assert await number(eager) == (1, "hit")
+    await eager.lease.changed("u:2")
+    assert await number(eager) == (3, MISS)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"path": ROWS + "?b=2&a=1"},  # the order of filters has a meaning
+        {"path": "/api/1/tables/airports/rows?a=1&b=2"},
+        {"path": ROWS + "?a=1&b=2", "Accept": "application/problem+json"},
+        {"path": ROWS + "?a=1&b=2&c"},
+    ],
+)
+async def test_another_question_has_another_answer(eager, variant: dict[str, str]) -> None:
+    assert (await number(eager, ROWS + "?a=1&b=2"))[0] == 1
+    assert (await number(eager, **variant)) == (2, MISS)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"path": ROWS + "?access_token=editor-token&a=1"},
+        {"path": ROWS + "?a=1&access_token=editor-token"},
+        {"path": "/api//1.1/tables/airports/rows/?a=1"},
+        {"path": ROWS + "?a=1", "Host": "other.example"},
+        {"path": ROWS + "?a=1", "X-Forwarded-Host": "other.example"},
+    ],
+)
+async def test_the_same_question_in_other_words(eager, variant: dict[str, str]) -> None:
+    assert (await number(eager, ROWS + "?a=1"))[0] == 1
+    assert (await number(eager, **variant)) == (1, "hit")
+
+
+@pytest.mark.parametrize("header", ["Range", "If-None-Match", "Prefer"])
+async def test_what_asks_for_more_than_the_plain_answer_goes_to_the_service(eager, header) -> None:
+    await number(eager)
+    assert await number(eager, **{header: "x"}) == (2, "fwd=bypass")
+
+
+async def test_only_good_answers_that_say_what_they_rest_on_are_kept(eager) -> None:
+    items = eager.services["items"]
+
+    def answered(**options):
+        items.answer = lambda _request: web.json_response({"number": len(items.requests)}, **options)
+
+    headers = {"X-Directoire-Depends": "t:airports", "X-Directoire-Scope": "group"}
+    answered()
+    assert (await number(eager), await number(eager)) == ((1, "fwd=miss"), (2, "fwd=miss"))
+    answered(status=404, headers=headers)
+    for _ in range(2):
+        async with eager.get(ROWS) as response:
+            assert response.status == 404
+    assert len(items.requests) == 4
+    async with eager.call("POST", ROWS) as response:
+        assert "Cache-Status" not in response.headers
+
+
+async def test_an_answer_is_stored_when_it_is_asked_for_again(cluster) -> None:
+    cluster.services["items"].answer = depends("t:airports", "group")
+    seen = [await number(cluster) for _ in range(3)]
+    assert seen == [(1, "fwd=miss"), (2, MISS), (2, "hit")]
+
+
+async def test_the_same_question_at_the_same_time_is_computed_once(eager) -> None:
+    go, items = asyncio.Event(), eager.services["items"]
+    plain = depends("t:airports", "group")
+
+    async def slow(request: web.Request) -> web.Response:
+        await go.wait()
+        return plain(request)
+
+    await number(eager, ROWS + "?warm")
+    items.answer = slow
+    asked = [asyncio.create_task(number(eager)) for _ in range(10)]
+    while len(items.requests) < 2:
+        await asyncio.sleep(0.01)
+    await eager.lease.changed("t:airports")
+    later = asyncio.create_task(number(eager))  # began after the change: a flight of its own
+    while len(items.requests) < 3:
+        await asyncio.sleep(0.01)
+    go.set()
+    answers = await asyncio.gather(*asked)
+    assert len({answer for answer, _how in answers}) == 1
+    assert sorted(how for _answer, how in answers)[1:] == [MISS] or len(items.requests) == 3
+    assert (await later)[0] != answers[0][0]
+
+
+async def test_a_token_taken_back_is_refused_at_once(eager) -> None:
+    users = {"a": Principal(user=9, group=2)}
+    auth = eager.services["auth"]
+
+    def resolve_a(_request: web.Request) -> web.Response:
+        known = users.get("a")
+        if known is None:
+            return web.json_response({}, status=404)
+        return web.json_response({"user": known.user, "group": known.group, "token": 5})
+
+    auth.answer = resolve_a
+    assert (await number(eager, token="a"))[0] == 1
+    assert (await number(eager, token="a"))[1] == "hit"
+    assert len(auth.requests) == 1
+    users["a"] = Principal(user=9, group=1)  # moved to another group
+    await eager.lease.changed("u:9")
+    assert (await number(eager, token="a")) == (2, MISS)
+    assert eager.services["items"].principals[-1].group == 1
+    del users["a"]
+    await eager.lease.changed("u:9")
+    async with eager.get(ROWS, "a") as response:
+        assert response.status == 401
+    assert len(auth.requests) == 3
+
+
+async def test_without_a_lease_nothing_remembered_is_trusted(make_cluster) -> None:
+    async with make_cluster(leased=False, cache_at_once=True) as cluster:
+        cluster.services["items"].answer = depends("t:airports", "group")
+        assert (await number(cluster), await number(cluster)) == ((1, "fwd=bypass"), (2, "fwd=bypass"))
+        assert len(cluster.services["auth"].requests) == 2
+        assert "X-Directoire-Stamps" not in cluster.services["items"].requests[0].headers
+        await cluster.lease.grant()
+        assert await number(cluster) == (3, MISS)
+        stamps = cluster.services["items"].requests[2].headers["X-Directoire-Stamps"]
+        assert len(stamps.split(" ")) == 5
+
+
+async def is_listening(port: int) -> bool:
+    try:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
+
+
+@asynccontextmanager
+async def own_redis() -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    assert program is not None
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        process = await asyncio.create_subprocess_exec(
+            program, "--port", str(port), "--save", "", "--dir", folder,
+            stdout=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(5):
+                while not await is_listening(port):
+                    await asyncio.sleep(0.02)
+            yield f"redis://127.0.0.1:{port}", process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+@pytest.mark.parametrize("fault", ["paused", "killed"])
+async def test_without_redis_everything_is_answered_in_time(cluster_of_redis, fault: str) -> None:
+    async with own_redis() as (url, redis), cluster_of_redis(url, cache_at_once=True) as cluster:
+        cluster.services["items"].answer = depends("t:airports", "group")
+        await number(cluster)
+        assert (await number(cluster))[1] == "hit"
+        redis.send_signal(signal.SIGSTOP if fault == "paused" else signal.SIGKILL)
+        slowest = 0.0
+        for expected in range(2, 12):
+            begun = time.monotonic()
+            assert await number(cluster) == (expected, "fwd=bypass")
+            slowest = max(slowest, time.monotonic() - begun)
+        assert slowest < 0.5
+        if fault == "paused":
+            redis.send_signal(signal.SIGCONT)
+            async with asyncio.timeout(5):
+                while (await number(cluster))[1] != "hit":
+                    await asyncio.sleep(0.05)
+
+
+async def test_rate_limits_hold_without_redis_too(cluster_of_redis) -> None:
+    async with own_redis() as (url, redis), cluster_of_redis(url, rate_per_token=3) as cluster:
+        redis.kill()
+        statuses = []
+        for _ in range(6):
+            async with cluster.get(ROWS) as response:
+                statuses.append(response.status)
+        assert statuses[:3] == [200, 200, 200]
+        assert statuses[-1] == 429
