@@ -16,7 +16,8 @@ import psutil
 from benchmarks.cases import CASES, ROW_COUNT, Case
 from benchmarks.load import Burst, Measured
 from benchmarks.report import Result, Round, show, write
-from benchmarks.stage import ROOT, Side, Stage, Unusable, set_stage
+from benchmarks.stage import ROOT, SERVERS, Side, Stage, Unusable, set_stage
+from local_cluster.errors import Refused
 
 WARM_UP: Final = 0.7  # seconds before the first round of a case
 
@@ -69,10 +70,9 @@ async def run_case(stage: Stage, case: Case, rounds: int, seconds: float) -> Res
 
 def memory_of(stage: Stage) -> float:
     """MB of our processes, shared pages counted once (PSS)."""
-    servers = {"postgres", "redis", "rabbitmq"}
     total = 0
     for name, pid in stage.cluster.processes.items():
-        if name not in servers:
+        if name not in SERVERS:
             try:
                 total += psutil.Process(pid).memory_full_info().pss
             except psutil.NoSuchProcess:
@@ -106,7 +106,7 @@ def main() -> None:
     cases = [case for case in CASES if arguments.only in case.name]
     try:
         asyncio.run(run(cases, min(arguments.rounds, 10), min(arguments.seconds, 30.0)))
-    except Unusable as fault:
+    except (Unusable, Refused) as fault:
         sys.exit(str(fault))
 
 

@@ -20,6 +20,7 @@ from local_cluster.cluster import Cluster
 from shared.queries import load_queries
 
 QUERIES: Final = load_queries("benchmarks", "floor.sql")
+SERVERS: Final = frozenset({"postgres", "redis", "rabbitmq"})
 ROOT: Final = Path(__file__).parents[1]
 _BATCH: Final = 500
 _COLUMNS: Final = {
