@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from multidict import CIMultiDict
 
 from files_service.app import make_app
 from files_service.keys import CONTENTS
@@ -40,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def app(database_url: str, redis_prefix: str, folder: Path) -> web.Application:
-    more = {"store_url": folder.as_uri(), "body_limit": str(4 * 1024 * 1024)}
+    more = {"store_url": folder.as_uri(), "body_limit": str(64 * 1024)}
     return make_app(Settings.model_validate(environment(database_url, redis_prefix, **more)))
 
 
@@ -74,16 +75,16 @@ async def traces(database: Database) -> tuple[int, int, int]:
     return row[0], row[1], row[2]
 
 
-async def create(service: Client, path: str = "files", **body: object) -> tuple[int, Any]:
-    return await service.send("POST", path, json=body)
+async def create(service: Client, **body: object) -> tuple[int, Any]:
+    return await service.send("POST", "files", json=body)
 
 
 async def download(
     service: Client, url: str, method: str = "GET", **headers: str
-) -> tuple[int, bytes, dict[str, str]]:
+) -> tuple[int, bytes, CIMultiDict[str]]:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     async with service.http.request(method, url, headers=names) as response:
-        return response.status, await response.read(), dict(response.headers)
+        return response.status, await response.read(), CIMultiDict(response.headers)
 
 
 @pytest.mark.parametrize("way", ["data uri", "bare", "form"])
@@ -93,10 +94,10 @@ async def test_a_file_comes_back_as_it_was_sent(
     data = DATA_URI if way != "bare" else DATA_URI.partition(",")[2]
     body = {"name": "site_shot.png", "data": data}
     sent = {"data": body} if way == "form" else {"json": body}
-    status, answer = await service.send("POST", "files", **sent)  # pyright: ignore
+    status, answer = await service.send("POST", "files", **sent)
     assert status == 200, answer
-    file = answer["data"]  # pyright: ignore
-    assert answer["meta"] == {"table": "directus_files", "type": "item"}  # pyright: ignore
+    file = answer["data"]
+    assert answer["meta"] == {"table": "directus_files", "type": "item"}
     expected = {
         "id": 1,
         "active": 1,
@@ -121,12 +122,13 @@ async def test_a_file_comes_back_as_it_was_sent(
 
 
 async def test_1_0_answers_the_bare_record(service: Client) -> None:
-    _, answer = await create(service, "/api/1/files", name="a.png", data=DATA_URI)
+    body = {"name": "a.png", "data": DATA_URI}
+    _, answer = await service.send("POST", "/api/1/files", json=body)
     assert answer["name"] == "00000000001.png"
     _, listed = await service.get("/api/1/files")
-    assert [row["id"] for row in listed["rows"]] == [1]  # pyright: ignore
+    assert [row["id"] for row in listed["rows"]] == [1]
     _, one = await service.get("/api/1/files/1")
-    assert one["title"] == "A"  # pyright: ignore
+    assert one["title"] == "A"
 
 
 async def test_what_a_client_says_overrides_only_what_it_may(service: Client) -> None:
@@ -213,7 +215,7 @@ async def test_a_file_without_bytes_is_a_record_only(
         ({"name": "a.png", "data": DATA_URI, "title": "a\0b"}, 400),
         ({"name": "a.png", "data": DATA_URI, "title": "t" * 300}, 422),
         ({"name": "a.png", "data": DATA_URI, "user": 4711}, 422),
-        ({"name": "a.png", "data": "A" * (5 * 1024 * 1024)}, 413),
+        ({"name": "a.png", "data": "A" * (80 * 1024)}, 413),
     ],
 )
 async def test_a_refused_file_leaves_neither_bytes_nor_record(
@@ -289,7 +291,7 @@ async def test_metadata_is_changed_by_put_patch_and_post(
             method, "files/1", json={"title": method, "size": 1, "name": "x.html"}
         )
         assert status == 200, answer
-        file = answer["data"]  # pyright: ignore
+        file = answer["data"]
         assert (file["title"], file["size"], file["name"]) == (
             method, len(PNG), "00000000001.png",
         )  # fmt: skip
@@ -305,22 +307,22 @@ async def test_a_deleted_file_takes_its_bytes_along(
 ) -> None:
     _, created = await create(service, name="a.png", data=DATA_URI)
     status, answer = await service.send("DELETE", path)
-    assert (status, answer["success"]) == (200, True)  # pyright: ignore
+    assert (status, answer["success"]) == (200, True)
     if path == "files/1":
-        assert answer["data"] == {"id": 1}  # pyright: ignore
+        assert answer["data"] == {"id": 1}
     else:
         await uploads.clear_abandoned(app[DATABASE], app[CONTENTS])
     assert stored_bytes(folder) == []
     assert await traces(database) == (0, 0, 2)
     assert (await download(service, created["data"]["url"]))[0] == 404
     _, again = await service.send("DELETE", path)
-    assert again["success"] is False  # pyright: ignore
+    assert again["success"] is False
 
 
 async def test_a_soft_deleted_file_keeps_its_bytes(service: Client, folder: Path) -> None:
     await create(service, name="a.png", data=DATA_URI)
     status, answer = await service.send("DELETE", "files/1?soft=1")
-    assert (status, answer["success"]) == (200, True)  # pyright: ignore
+    assert (status, answer["success"]) == (200, True)
     assert stored_bytes(folder) == [PNG]
 
 
@@ -339,6 +341,7 @@ async def test_a_death_between_bytes_and_record_leaves_only_what_the_sweep_finds
     await database.execute(
         raw("UPDATE directoire.uploads SET created_at = now() - ")
         + param(uploads.ABANDONED_AFTER + timedelta(minutes=1))
+        + raw("::interval")
     )
     assert await uploads.clear_abandoned(database, contents) == 1
     assert stored_bytes(folder) == []
@@ -378,7 +381,7 @@ HOSTILE = [
     ("evil.svg", b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>", "image/svg+xml"),
     ("evil.png", b"<html><script>alert(1)</script>", "text/html"),
     ("../../../etc/cron.d/x", b"* * * * * root x", "text/plain"),
-    ('a";\r\nX-Evil: 1;.exe', b"MZ\0\0", "application/x-msdos-program"),
+    ('a";\r\nX-Evil: 1;.exe', b"MZ\0\0", "application/octet-stream"),
     ("con\u202egnp.exe", b"\0\0", "application/octet-stream"),
     (".htaccess", b"Options +ExecCGI", "text/plain"),
     ("x.php", b"<?php system($_GET[0]);", "text/plain"),

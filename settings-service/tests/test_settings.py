@@ -80,7 +80,7 @@ async def test_a_form_is_stored_and_the_change_recorded_for_its_actor(
 ) -> None:
     form = {"project_name": "Über & Co"}
     status, answer = await service.send("POST", "/api/1/settings/global", data=form)
-    assert (status, answer["project_name"]) == (200, "Über & Co")  # pyright: ignore
+    assert (status, answer["project_name"]) == (200, "Über & Co")
     entries = await database.fetch(
         raw("SELECT action, actor FROM directus_activity WHERE table_name = 'directus_settings'")
     )

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -123,7 +124,7 @@ class Client:
         json: object = None,
         data: object = None,
         headers: dict[str, str] | None = None,
-    ) -> tuple[int, object]:
+    ) -> tuple[int, Any]:
         """Status and decoded JSON of one request; the path is relative to ``/api/1.1/``."""
         full = path if path.startswith("/") else f"/api/1.1/{path}"
         identity = {IDENTITY_HEADER: SIGNER.sign(self.principal)}
@@ -133,10 +134,10 @@ class Client:
             text = await response.read()
             return response.status, (await response.json()) if text else None
 
-    async def get(self, path: str) -> tuple[int, object]:
+    async def get(self, path: str) -> tuple[int, Any]:
         return await self.send("GET", path)
 
-    async def post(self, path: str, json: object = None) -> tuple[int, object]:
+    async def post(self, path: str, json: object = None) -> tuple[int, Any]:
         return await self.send("POST", path, json=json)
 
 

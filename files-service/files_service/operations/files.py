@@ -189,7 +189,7 @@ async def delete_file(
 
 async def find_stored(database: Database, name: str) -> files.StoredFile:
     """What is served as ``/storage/uploads/<name>``. Raises NotFound."""
-    found = await files.stored_under(database, name)
+    found = None if "\0" in name else await files.stored_under(database, name)
     if found is None:
         raise NotFound("There is no such file.")
     return found
