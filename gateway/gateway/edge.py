@@ -489,9 +489,7 @@ class Edge:
         keep, connection = self._connection_line(exchange)
         exchange.head_sent = True
         exchange.write(
-            b"".join(
-                (b"HTTP/1.1 200 OK\r\n", self._own_lines(exchange), how, connection, answer)
-            )
+            b"".join((b"HTTP/1.1 200 OK\r\n", self._own_lines(exchange), how, connection, answer))
         )
         await exchange.drain()
         return _written(keep_alive=keep)

@@ -57,9 +57,7 @@ def outside(headers: RawHeaders, connection: str | None) -> bytes:
     return _lines(headers, passes_outside, connection)
 
 
-def _lines(
-    headers: RawHeaders, passes: Callable[[bytes], bool], connection: str | None
-) -> bytes:
+def _lines(headers: RawHeaders, passes: Callable[[bytes], bool], connection: str | None) -> bytes:
     if connection is not None and connection.lower() not in {"keep-alive", "close"}:
         named = {name.strip().lower().encode() for name in connection.split(",")}
         headers = [(name, value) for name, value in headers if name.lower() not in named]
