@@ -75,6 +75,7 @@ class _Connection(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._suspect: _Waiting | None = None
+        self._heard = 0.0  # when something last came, in the loop's time
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -85,6 +86,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         reader, waiting = self._reader, self._waiting
+        self._heard = self._loop.time()
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not ...:
@@ -138,12 +140,15 @@ class _Connection(asyncio.Protocol):
         self._unsent.clear()
 
     def _look(self) -> None:
-        """Is the oldest request overdue? One timer for all: they leave in the order they came."""
+        """Is the oldest request overdue? One timer for all: they leave in the order they came.
+
+        A Redis that is busy with the requests before it is not away.
+        """
         self._timer = None
         if not self._waiting:
             return
         head = self._waiting[0]
-        left = head.sent + self._timeout - self._loop.time()
+        left = max(head.sent, self._heard) + self._timeout - self._loop.time()
         if left <= 0:
             if head is self._suspect:
                 self.drop(f"no answer in {self._timeout} s")
