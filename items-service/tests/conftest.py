@@ -1,20 +1,17 @@
 """A small shop in a database of its own, and a service in front of it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
+import pytest
 import pytest_asyncio
 
 from items_service.app import make_app
 from items_service.settings import Settings
 from shared.database import Database
-from shared.identity import Principal
 from shared.sql import raw
 from shared.testing import Client, environment, fresh_database, serving
-
-CLERK = Principal(user=7, group=5)  # rights of group 5, below
-OTHER_CLERK = Principal(user=8, group=5)
-STRANGER = Principal(user=9, group=9)  # a group without any right
 
 SHOP = (
     raw("""CREATE TABLE groceries (
@@ -85,12 +82,21 @@ SHOP = (
 )  # fmt: skip
 
 
-@asynccontextmanager
-async def opened_shop(template: str) -> AsyncIterator[tuple[Client, Database]]:
-    async with fresh_database(template) as url:
-        database = Database(url, size=2)
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shop_template(template_database: str) -> AsyncGenerator[str]:
+    """The name of a database with the shop in it, once a worker."""
+    async with fresh_database(template_database) as url:
+        database = Database(url, size=1)
         for statement in SHOP:
             await database.execute(statement)
+        await database.close()
+        yield urlsplit(url).path.removeprefix("/")
+
+
+@asynccontextmanager
+async def opened_shop(template: str) -> AsyncGenerator[tuple[Client, Database]]:
+    async with fresh_database(template) as url:
+        database = Database(url, size=2)
         settings = Settings.model_validate(environment(url, f"test:{url[-32:]}:"))
         async with serving(make_app(settings)) as client:
             yield client, database
@@ -98,14 +104,19 @@ async def opened_shop(template: str) -> AsyncIterator[tuple[Client, Database]]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def shop(template_database: str) -> AsyncGenerator[Client]:
-    """For tests that only read."""
-    async with opened_shop(template_database) as (client, _):
-        yield client
+async def kept_shop(shop_template: str) -> AsyncGenerator[tuple[Client, Database]]:
+    """For tests whose requests change nothing."""
+    async with opened_shop(shop_template) as both:
+        yield both
+
+
+@pytest.fixture(scope="module")
+def shop(kept_shop: tuple[Client, Database]) -> Client:
+    return kept_shop[0]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def own_shop(template_database: str) -> AsyncGenerator[tuple[Client, Database]]:
+async def own_shop(shop_template: str) -> AsyncGenerator[tuple[Client, Database]]:
     """For tests that write."""
-    async with opened_shop(template_database) as both:
+    async with opened_shop(shop_template) as both:
         yield both

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
-from shared.testing import Client
+from shared.database import Database
+from shared.service import IDENTITY_HEADER
+from shared.sql import raw
+from shared.testing import ADMINISTRATOR, SIGNER, Client
 
 
 @dataclass(frozen=True)
@@ -308,10 +311,8 @@ async def test_a_key_may_be_text(shop: Client) -> None:
     assert answer["data"] == {"word": "a/b", "meaning": "two letters"}  # type: ignore[index]
 
 
-async def test_the_default_limit_is_the_setting(own_shop: tuple[Client, Any]) -> None:
+async def test_the_default_limit_is_the_setting(own_shop: tuple[Client, Database]) -> None:
     shop, database = own_shop
-    from shared.sql import raw
-
     await database.execute(
         raw(
             "INSERT INTO directus_settings (collection, name, value)"
@@ -327,3 +328,22 @@ async def test_a_table_nobody_adopted_is_read_and_counted(shop: Client) -> None:
     assert answer["meta"]["total_entries"] == 2  # type: ignore[index]
     _, answer = await shop.get("tables/pairs/rows")
     assert answer["data"] == []  # type: ignore[index]
+
+
+async def test_a_list_cut_at_the_largest_answer_says_where_it_goes_on(
+    own_shop: tuple[Client, Database],
+) -> None:
+    shop, database = own_shop
+    await database.execute(raw("INSERT INTO labels SELECT g, 'x' FROM generate_series(4, 10001) g"))
+    path = "/api/1.1/tables/labels/rows?columns=id&perPage=-1&q=x"
+    identity = {IDENTITY_HEADER: SIGNER.sign(ADMINISTRATOR)}
+    async with shop.http.get(path, headers=identity) as response:
+        assert "Link" not in response.headers
+    await database.execute(
+        raw("INSERT INTO labels SELECT g, 'x' FROM generate_series(10002, 10005) g")
+    )
+    async with shop.http.get(path, headers=identity) as response:
+        link = response.links["next"]["url"]
+        assert len((await response.json())["data"]) == 10_000
+    _, answer = await shop.get(str(link.relative()))
+    assert [row["id"] for row in answer["data"]] == [10004, 10005]

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -25,6 +24,7 @@ from shared.errors import (
 )
 from shared.failpoints import is_off
 from shared.logs import REQUEST_ID
+from shared.stamps import depends_header
 from shared.versions import ApiVersion
 
 log = structlog.get_logger(__name__)
@@ -102,7 +102,7 @@ def read_query(request: web.Request) -> Query:
     return parse_brackets(request.rel_url.raw_query_string)
 
 
-def respond(_request: web.Request, answer: object, status: int = 200) -> web.Response:
+def respond(request: web.Request, answer: object, status: int = 200) -> web.Response:
     """Send an Answer, or any value as JSON."""
     if not isinstance(answer, Answer):
         return web.Response(
@@ -110,10 +110,12 @@ def respond(_request: web.Request, answer: object, status: int = 200) -> web.Res
         )
     response = web.Response(body=answer.body, status=status, content_type=JSON, charset="utf-8")
     if answer.cacheable and status == 200 and not is_off("answers.depends"):
-        response.headers[DEPENDS_HEADER] = " ".join(
-            quote(topic, safe=":") for topic in sorted(answer.depends)
-        )
+        response.headers[DEPENDS_HEADER] = depends_header(answer.depends)
         response.headers[SCOPE_HEADER] = answer.scope
+    if answer.next_offset is not None:
+        url = request.rel_url.without_query_params("perPage", "currentPage")
+        url = url.update_query({"limit": "-1", "offset": str(answer.next_offset)})
+        response.headers["Link"] = f'<{url}>; rel="next"'
     return response
 
 
