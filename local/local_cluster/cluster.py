@@ -100,13 +100,20 @@ class Cluster:
     def start(self) -> None:
         """Start and return when all is healthy. Raises Refused with the reason."""
         began = time.monotonic()
-        if not self._instance.start():
-            raise Refused(f"A cluster runs in {self.data} already.")
+        try:
+            if not self._instance.start():
+                raise Refused(f"A cluster runs in {self.data} already.")
+        except BaseException:
+            self._clean_up()
+            raise
         self.start_seconds = time.monotonic() - began
 
     def stop(self) -> None:
         """Leave no process."""
         self._instance.stop()
+        self._clean_up()
+
+    def _clean_up(self) -> None:
         if self._temporary is not None:
             self._temporary.cleanup()
 

@@ -24,6 +24,10 @@ _SERVICES_PATIENCE: Final = 10.0  # seconds a service has to finish its requests
 _SERVERS_PATIENCE: Final = 15.0
 _LOG_LIMIT: Final = 20 * 1024 * 1024  # bytes of one process's log
 _MINUTE: Final = 60.0
+_FRUGAL: Final = {  # the C library: give memory back after a peak (Argon2, bulk bodies)
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_TRIM_THRESHOLD_": str(1024 * 1024),
+}
 MADE: Final = "made-admin-password"  # the secret that `make up` prints
 
 
@@ -157,7 +161,7 @@ class Supervisor:
     def _forker(self, environment: Mapping[str, str]) -> Forker:
         forker = Forker(
             (*layout.MODULES.values(), layout.BOOTSTRAP),
-            {**environment, MARK: f"{self._home.instance}/preload"},
+            {**_FRUGAL, **environment, MARK: f"{self._home.instance}/preload"},
             self._home.logs / "preload.log",
         )
         keeper = self._keeper("preload", start=forker.start, ready=forker.ready)
