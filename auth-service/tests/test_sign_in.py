@@ -89,6 +89,8 @@ async def test_a_form_signs_in_as_well(service: Client, ada: int) -> None:
         {"password": PASSWORD},
         {},
         {"email": [EMAIL], "password": {"a": PASSWORD}},
+        {"email": "a\0b", "password": "\0"},
+        {"email": "e" * 5000, "password": "p" * 5000},
         {"email": "' OR 1=1 --", "password": "x"},
     ],
 )

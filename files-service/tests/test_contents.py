@@ -1,6 +1,8 @@
 """What every store promises, asked of each."""
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
@@ -95,6 +97,32 @@ async def test_a_cancelled_upload_leaves_nothing(contents: Contents, folder: Pat
     with pytest.raises(asyncio.CancelledError):
         await task
     assert stored_paths(folder) == []
+
+
+async def test_a_cancelled_writer_waits_for_its_thread(
+    contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the thread would write to a number that is another file's by now."""
+    begun, may_end = threading.Event(), threading.Event()
+    open_when_written: list[bool] = []
+    write = os.write
+
+    def slow_write(file: int, data: bytes) -> int:
+        begun.set()
+        may_end.wait()
+        open_when_written.append(Path(f"/proc/self/fd/{file}").exists())
+        return write(file, data)
+
+    monkeypatch.setattr(os, "write", slow_write)
+    task = asyncio.create_task(contents.write(str(uuid4()), chunks(b"x")))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=0.05)
+    assert not done
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert open_when_written == [True]
 
 
 async def test_a_key_is_written_once(contents: Contents) -> None:

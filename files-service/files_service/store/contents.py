@@ -7,16 +7,20 @@ import asyncio
 import errno
 import os
 import re
-from collections.abc import AsyncIterator, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from io import FileIO
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, ParamSpec, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from shared.errors import Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CHUNK: Final = 256 * 1024  # bytes read from the disk at once
 _KEY: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -66,38 +70,30 @@ class LocalContents:
 
     async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Written:
         target = self._path(key)
-        aside = self._incoming / f"{key}.{uuid4().hex}"
-        digest = sha256()
-        size = 0
+        aside = _Aside(self._incoming / f"{key}.{uuid4().hex}")
         try:
             with _room_faults():
-                file = await asyncio.to_thread(_create, aside, target.parent)
-                try:
-                    async for chunk in chunks:
-                        await asyncio.to_thread(_append, file, digest, chunk)
-                        size += len(chunk)
-                    await asyncio.to_thread(os.fsync, file)
-                finally:
-                    os.close(file)
-                await asyncio.to_thread(_publish, aside, target)
+                await _in_thread(aside.open)
+                async for chunk in chunks:
+                    await _in_thread(aside.append, chunk)
+                await _in_thread(aside.publish, target)
         except FileExistsError as error:
             raise KeyTaken(key) from error
         finally:
-            aside.unlink(missing_ok=True)
-        return Written(size, digest.hexdigest())
+            aside.discard()
+        return Written(aside.size, aside.digest.hexdigest())
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        path = self._path(key)
         try:
-            file = await asyncio.to_thread(self._path(key).open, "rb", buffering=0)
+            file = await _in_thread(_open_at, path, start)
         except FileNotFoundError as error:
             raise NoSuchContent(key) from error
         with file:
-            file.seek(start)
             left = end - start if end is not None else None
             while left is None or left > 0:
-                chunk = await asyncio.to_thread(
-                    file.read, CHUNK if left is None else min(CHUNK, left)
-                )
+                size = CHUNK if left is None else min(CHUNK, left)
+                chunk = await _in_thread(file.read, size)
                 if not chunk:
                     return
                 if left is not None:
@@ -125,31 +121,78 @@ def _room_faults() -> Generator[None]:
         raise Unavailable("The store cannot take the file at the moment.") from error
 
 
-def _create(aside: Path, folder: Path) -> int:
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(exist_ok=True)
-    return os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+class _Aside:
+    """A file being written where nobody looks; its methods block."""
+
+    def __init__(self, path: Path) -> None:
+        self.size = 0
+        self.digest = sha256()
+        self._path = path
+        self._file: int | None = None
+
+    def open(self) -> None:
+        _make_folder(self._path.parent)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._file = os.open(self._path, flags, 0o640)
+
+    def append(self, chunk: bytes) -> None:
+        assert self._file is not None
+        self.digest.update(chunk)
+        self.size += len(chunk)
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(self._file, view) :]
+
+    def publish(self, target: Path) -> None:
+        """Give whole bytes their name. A link, unlike a rename, never replaces what is there."""
+        assert self._file is not None
+        os.fsync(self._file)
+        _make_folder(target.parent)
+        os.link(self._path, target)
+        _sync_folder(target.parent)
+
+    def discard(self) -> None:
+        """Close, and drop the name aside; published bytes stay."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        self._path.unlink(missing_ok=True)
 
 
-def _append(file: int, digest: "_Digest", chunk: bytes) -> None:
-    digest.update(chunk)
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(file, view) :]
+def _open_at(path: Path, start: int) -> FileIO:
+    file = path.open("rb", buffering=0)
+    file.seek(start)
+    return file
 
 
-class _Digest(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+def _make_folder(folder: Path) -> None:
+    """The folder, and its name in the one above, on the disk."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        _sync_folder(folder.parent)
 
 
-def _publish(aside: Path, target: Path) -> None:
-    """Give whole bytes their name. A link, unlike a rename, never replaces what is there."""
-    os.link(aside, target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+def _sync_folder(folder: Path) -> None:
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(folder)
+        os.fsync(file)
     finally:
-        os.close(folder)
+        os.close(file)
+
+
+async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As asyncio.to_thread, but never leaves while the thread still works.
+
+    Whoever is cancelled closes his file next; its number may then be another file's, or a socket's.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        raise
 
 
 def open_contents(url: str) -> Contents:
