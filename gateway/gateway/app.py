@@ -3,15 +3,16 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
-from gateway.edge import Edge, EdgeServer
+from gateway.edge import Edge
 from gateway.routes import SERVICES
+from gateway.server import EdgeServer
 from gateway.settings import Settings
 from gateway.upstream import Upstream
 from shared.answer_cache import AnswerCache
@@ -22,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[tuple[web.ServerRunner, Health]]:
+async def running(settings: Settings) -> AsyncGenerator[tuple[web.ServerRunner, Edge]]:
     """The gateway, ready to listen; ends what it opened."""
     upstreams = {
         name: Upstream(
@@ -48,11 +49,11 @@ async def running(settings: Settings) -> AsyncIterator[tuple[web.ServerRunner, H
         await upstream.start()
     await runner.setup()
     try:
-        yield runner, health
+        yield runner, edge
     finally:
         health.draining = True
         await runner.cleanup()
-        await edge.close()
+        await edge.settled()
         for upstream in upstreams.values():
             await upstream.close()
         await cache.close()
@@ -64,7 +65,7 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(settings) as (runner, _health):
+    async with running(settings) as (runner, _edge):
         shared = bool(settings.own_port)
         for port in filter(None, (settings.port, settings.own_port)):
             listening = socket.create_server(

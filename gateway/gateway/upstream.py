@@ -12,7 +12,7 @@ import itertools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import structlog
@@ -69,7 +69,10 @@ class Connection(BaseProtocol):
 
     @property
     def usable(self) -> bool:
-        return self.reusable and self.transport is not None and not self.transport.is_closing()
+        # a reply abandoned when it had all come may have left reading paused
+        if not self.reusable or self._reading_paused or self.transport is None:
+            return False
+        return not self.transport.is_closing()
 
     def begin(self, *, has_body: bool) -> "asyncio.Future[tuple[RawResponseMessage, StreamReader]]":
         """Expect a reply; ``has_body`` is false for the reply to a HEAD."""
@@ -96,7 +99,6 @@ class Connection(BaseProtocol):
             if data:  # nobody asked: whatever this is, it must not become the next reply
                 self.abort()
             return
-        assert self._parser is not None
         try:
             messages, upgraded, _tail = self._parser.feed_data(data)
         except Exception as error:  # noqa: BLE001 - of any kind: what came is not HTTP
@@ -117,7 +119,7 @@ class Connection(BaseProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self.reusable = False
-        if self._busy and self._parser is not None:
+        if self._busy:
             try:
                 self._parser.feed_eof()
             except Exception as error:  # noqa: BLE001 - the body is shorter than announced
@@ -150,7 +152,10 @@ class Connection(BaseProtocol):
 
     async def drain(self) -> None:
         if self._paused:
-            await self._drain_helper()
+            try:
+                await self._drain_helper()
+            except ConnectionError as error:
+                raise Broken("the connection ended while the request was sent") from error
 
 
 class Body(Protocol):
@@ -348,7 +353,9 @@ class Upstream:
             replica = self._pick(failed)
             replica.outstanding += 1
             try:
-                reply = await self._try(replica, method, head, body, patience, failed is not None)
+                reply = await self._try(
+                    replica, method, head, body, patience=patience, fresh=failed is not None
+                )
             except UpstreamError as error:
                 replica.outstanding -= 1
                 self._blame(replica, error)
@@ -371,6 +378,7 @@ class Upstream:
         method: str,
         head: bytes,
         body: "bytes | Body",
+        *,
         patience: float,
         fresh: bool,
     ) -> Reply:
@@ -512,10 +520,10 @@ def _tcp_replica(host: str, port: int) -> Replica:
 async def _open_unix(path: str) -> Connection:
     loop = asyncio.get_running_loop()
     _transport, connection = await loop.create_unix_connection(lambda: Connection(loop), path)
-    return cast("Connection", connection)
+    return connection
 
 
 async def _open_tcp(host: str, port: int) -> Connection:
     loop = asyncio.get_running_loop()
     _transport, connection = await loop.create_connection(lambda: Connection(loop), host, port)
-    return cast("Connection", connection)
+    return connection

@@ -165,7 +165,9 @@ async def cluster_of(
     )
     for service in services.values():
         await service.start()
-    urls = {f"{name}_urls": f"http://127.0.0.1:{service.port}" for name, service in services.items()}
+    urls = {
+        f"{name}_urls": f"http://127.0.0.1:{service.port}" for name, service in services.items()
+    }
     if more_items is not None:
         urls["items_urls"] += f",http://127.0.0.1:{more_items.port}"
     settings = Settings(

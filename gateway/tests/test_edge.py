@@ -223,8 +223,12 @@ async def test_limits_of_sizes(make_cluster) -> None:
 async def test_an_ambiguous_message_is_400_and_ends_the_connection(
     cluster, name: str, message: bytes
 ) -> None:
-    head = b"POST /api/1.1/tables/a/rows HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin-token\r\n"
-    following = b"GET /api/1.1/settings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin-token\r\n\r\n"
+    head = (
+        b"POST /api/1.1/tables/a/rows HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin-token\r\n"
+    )
+    following = (
+        b"GET /api/1.1/settings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin-token\r\n\r\n"
+    )
     answer = await cluster.raw(head + message + following, wait=4)
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
     assert b"<silence>" not in answer

@@ -129,7 +129,9 @@ async def test_only_good_answers_that_say_what_they_rest_on_are_kept(eager) -> N
     items = eager.services["items"]
 
     def answered(**options):
-        items.answer = lambda _request: web.json_response({"number": len(items.requests)}, **options)
+        items.answer = lambda _request: web.json_response(
+            {"number": len(items.requests)}, **options
+        )
 
     headers = {"X-Directoire-Depends": "t:airports", "X-Directoire-Scope": "group"}
     answered()
@@ -201,7 +203,10 @@ async def test_a_token_taken_back_is_refused_at_once(eager) -> None:
 async def test_without_a_lease_nothing_remembered_is_trusted(make_cluster) -> None:
     async with make_cluster(leased=False, cache_at_once=True) as cluster:
         cluster.services["items"].answer = depends("t:airports", "group")
-        assert (await number(cluster), await number(cluster)) == ((1, "fwd=bypass"), (2, "fwd=bypass"))
+        assert (await number(cluster), await number(cluster)) == (
+            (1, "fwd=bypass"),
+            (2, "fwd=bypass"),
+        )
         assert len(cluster.services["auth"].requests) == 2
         assert "X-Directoire-Stamps" not in cluster.services["items"].requests[0].headers
         await cluster.lease.grant()

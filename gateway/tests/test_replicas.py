@@ -120,7 +120,10 @@ async def test_a_unix_socket(make_cluster, new_service) -> None:
         runner = web.ServerRunner(web.Server(answer))
         await runner.setup()
         await web.UnixSite(runner, path).start()
-        async with make_cluster(items_urls=f"unix:{path}") as cluster, cluster.get(ROWS) as response:
+        async with (
+            make_cluster(items_urls=f"unix:{path}") as cluster,
+            cluster.get(ROWS) as response,
+        ):
             assert await response.json() == {"over": "socket"}
         await runner.cleanup()
 
