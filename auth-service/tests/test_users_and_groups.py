@@ -64,8 +64,11 @@ async def test_groups_are_listed_and_read_in_both_envelopes(service: Client) -> 
 async def test_a_group_name_is_taken_once(service: Client, database: Database) -> None:
     await service.post("groups", {"name": "Manager"})
     status, answer = await service.post("groups", {"name": "Manager"})
-    assert answer["success"] is False
-    assert status in {200, 409}
+    assert (status, answer["success"]) == (200, False)
+    assert answer["error"]["message"] == 'Group "Manager" already exists'
+    problem = {"Accept": "application/problem+json"}
+    status, _ = await service.send("POST", "groups", json={"name": "Manager"}, headers=problem)
+    assert status == 409
     for body in ({}, {"name": ""}, {"name": " "}, {"description": "x"}):
         _, answer = await service.post("groups", body)
         assert answer["success"] is False

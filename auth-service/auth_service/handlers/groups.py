@@ -5,6 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from shared import rows
+from shared.errors import NotUnique, Refused
 from shared.http import CONTEXT, read_body, read_query, respond
 from shared.service import CHANGES, DATABASE
 
@@ -30,13 +31,14 @@ async def get_group(request: web.Request) -> web.Response:
 
 
 async def create_group(request: web.Request) -> web.Response:
-    answer = await rows.create_row(
-        request.app[CHANGES],
-        request[CONTEXT],
-        TABLE,
-        await read_body(request),
-        query=read_query(request),
-    )
+    """With its first privilege row; a name that is taken is refused (reading 63)."""
+    body = await read_body(request)
+    try:
+        answer = await rows.create_row(
+            request.app[CHANGES], request[CONTEXT], TABLE, body, query=read_query(request)
+        )
+    except NotUnique as error:
+        raise Refused(f'Group "{body.get("name")}" already exists', field="name") from error
     return respond(request, answer)
 
 
