@@ -1,24 +1,25 @@
 """Remembered answers: when they are given, to whom, and when no more."""
 
 import asyncio
-import os
 import shutil
 import signal
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiohttp import web
 
+from gateway.testing import Cluster, MakeCluster, until
 from shared.identity import Principal
 
 ROWS = "/api/1.1/tables/airports/rows"
 
 
-def depends(topics: str, scope: str):
+def depends(topics: str, scope: str) -> Callable[[web.Request], web.Response]:
     """A service whose answers name their number, what they depend on, and who asked."""
     count = 0
 
@@ -34,26 +35,27 @@ def depends(topics: str, scope: str):
 
 
 @pytest.fixture
-async def eager(make_cluster):
+async def eager(make_cluster: MakeCluster) -> AsyncGenerator[Cluster]:
     async with make_cluster(cache_at_once=True) as cluster:
-        cluster.services["items"].answer = depends("t:airports t:countries", "group")
+        cluster.items.answer = depends("t:airports t:countries", "group")
         yield cluster
 
 
-async def number(cluster, path: str = ROWS, token: str = "editor-token", **headers: str):
+async def number(
+    cluster: Cluster, path: str = ROWS, token: str = "editor-token", **headers: str
+) -> tuple[int, str]:
     """The number of the answer, and what Cache-Status says, in short."""
     async with cluster.get(path, token, **headers) as response:
         assert response.status == 200
         status = response.headers["Cache-Status"].removeprefix("Directoire; ")
-        # storing goes on beside the request
-        await asyncio.sleep(0.02)
+        await cluster.edge.settled()
         return (await response.json(content_type=None))["number"], status
 
 
 MISS = "fwd=miss; stored"
 
 
-async def test_an_answer_is_remembered_until_something_it_rests_on_changes(eager) -> None:
+async def test_an_answer_is_remembered_until_something_it_rests_on_changes(eager: Cluster) -> None:
     assert await number(eager) == (1, MISS)
     assert await number(eager) == (1, "hit")
     await eager.lease.changed("t:elsewhere")
@@ -64,25 +66,25 @@ async def test_an_answer_is_remembered_until_something_it_rests_on_changes(eager
         assert await number(eager) == (answer, "hit")
 
 
-async def test_a_hit_is_the_same_answer(eager) -> None:
+async def test_a_hit_is_the_same_answer(eager: Cluster) -> None:
     answers = []
     for _ in range(2):
         async with eager.get(ROWS, **{"X-Request-Id": "same"}) as response:
             headers = dict(response.headers)
-            headers.pop("Cache-Status"), headers.pop("Date")
+            del headers["Cache-Status"], headers["Date"]
             answers.append((await response.read(), headers))
-        await asyncio.sleep(0.02)
+        await eager.edge.settled()
     assert answers[0] == answers[1]
 
 
-async def test_a_group_shares_and_others_do_not(eager) -> None:
+async def test_a_group_shares_and_others_do_not(eager: Cluster) -> None:
     assert (await number(eager))[0] == 1
     assert await number(eager, token="second-editor-token") == (1, "hit")
     assert await number(eager, token="admin-token") == (2, MISS)
 
 
-async def test_a_users_own_answer_is_not_shared(eager) -> None:
-    eager.services["items"].answer = depends("t:airports", "user")
+async def test_a_users_own_answer_is_not_shared(eager: Cluster) -> None:
+    eager.items.answer = depends("t:airports", "user")
     assert (await number(eager))[0] == 1
     assert await number(eager, token="second-editor-token") == (2, MISS)
     assert await number(eager) == (1, "hit")
@@ -99,7 +101,7 @@ async def test_a_users_own_answer_is_not_shared(eager) -> None:
         {"path": ROWS + "?a=1&b=2&c"},
     ],
 )
-async def test_another_question_has_another_answer(eager, variant: dict[str, str]) -> None:
+async def test_another_question_has_another_answer(eager: Cluster, variant: dict[str, str]) -> None:
     assert (await number(eager, ROWS + "?a=1&b=2"))[0] == 1
     assert (await number(eager, **variant)) == (2, MISS)
 
@@ -114,21 +116,23 @@ async def test_another_question_has_another_answer(eager, variant: dict[str, str
         {"path": ROWS + "?a=1", "X-Forwarded-Host": "other.example"},
     ],
 )
-async def test_the_same_question_in_other_words(eager, variant: dict[str, str]) -> None:
+async def test_the_same_question_in_other_words(eager: Cluster, variant: dict[str, str]) -> None:
     assert (await number(eager, ROWS + "?a=1"))[0] == 1
     assert (await number(eager, **variant)) == (1, "hit")
 
 
 @pytest.mark.parametrize("header", ["Range", "If-None-Match", "Prefer"])
-async def test_what_asks_for_more_than_the_plain_answer_goes_to_the_service(eager, header) -> None:
+async def test_what_asks_for_more_than_the_plain_answer_goes_to_the_service(
+    eager: Cluster, header: str
+) -> None:
     await number(eager)
     assert await number(eager, **{header: "x"}) == (2, "fwd=bypass")
 
 
-async def test_only_good_answers_that_say_what_they_rest_on_are_kept(eager) -> None:
-    items = eager.services["items"]
+async def test_only_good_answers_that_say_what_they_rest_on_are_kept(eager: Cluster) -> None:
+    items = eager.items
 
-    def answered(**options):
+    def answered(**options: Any) -> None:
         items.answer = lambda _request: web.json_response(
             {"number": len(items.requests)}, **options
         )
@@ -145,14 +149,14 @@ async def test_only_good_answers_that_say_what_they_rest_on_are_kept(eager) -> N
         assert "Cache-Status" not in response.headers
 
 
-async def test_an_answer_is_stored_when_it_is_asked_for_again(cluster) -> None:
-    cluster.services["items"].answer = depends("t:airports", "group")
+async def test_an_answer_is_stored_when_it_is_asked_for_again(cluster: Cluster) -> None:
+    cluster.items.answer = depends("t:airports", "group")
     seen = [await number(cluster) for _ in range(3)]
     assert seen == [(1, "fwd=miss"), (2, MISS), (2, "hit")]
 
 
-async def test_the_same_question_at_the_same_time_is_computed_once(eager) -> None:
-    go, items = asyncio.Event(), eager.services["items"]
+async def test_the_same_question_at_the_same_time_is_computed_once(eager: Cluster) -> None:
+    go, items = asyncio.Event(), eager.items
     plain = depends("t:airports", "group")
 
     async def slow(request: web.Request) -> web.Response:
@@ -162,12 +166,10 @@ async def test_the_same_question_at_the_same_time_is_computed_once(eager) -> Non
     await number(eager, ROWS + "?warm")
     items.answer = slow
     asked = [asyncio.create_task(number(eager)) for _ in range(10)]
-    while len(items.requests) < 2:
-        await asyncio.sleep(0.01)
+    await until(lambda: len(items.requests) == 2)
     await eager.lease.changed("t:airports")
     later = asyncio.create_task(number(eager))  # began after the change: a flight of its own
-    while len(items.requests) < 3:
-        await asyncio.sleep(0.01)
+    await until(lambda: len(items.requests) == 3)
     go.set()
     answers = await asyncio.gather(*asked)
     assert len({answer for answer, _how in answers}) == 1
@@ -175,9 +177,9 @@ async def test_the_same_question_at_the_same_time_is_computed_once(eager) -> Non
     assert (await later)[0] != answers[0][0]
 
 
-async def test_a_token_taken_back_is_refused_at_once(eager) -> None:
+async def test_a_token_taken_back_is_refused_at_once(eager: Cluster) -> None:
     users = {"a": Principal(user=9, group=2)}
-    auth = eager.services["auth"]
+    auth = eager.auth
 
     def resolve_a(_request: web.Request) -> web.Response:
         known = users.get("a")
@@ -192,7 +194,9 @@ async def test_a_token_taken_back_is_refused_at_once(eager) -> None:
     users["a"] = Principal(user=9, group=1)  # moved to another group
     await eager.lease.changed("u:9")
     assert (await number(eager, token="a")) == (2, MISS)
-    assert eager.services["items"].principals[-1].group == 1
+    asked_by = eager.items.principals[-1]
+    assert asked_by is not None
+    assert asked_by.group == 1
     del users["a"]
     await eager.lease.changed("u:9")
     async with eager.get(ROWS, "a") as response:
@@ -200,18 +204,18 @@ async def test_a_token_taken_back_is_refused_at_once(eager) -> None:
     assert len(auth.requests) == 3
 
 
-async def test_without_a_lease_nothing_remembered_is_trusted(make_cluster) -> None:
+async def test_without_a_lease_nothing_remembered_is_trusted(make_cluster: MakeCluster) -> None:
     async with make_cluster(leased=False, cache_at_once=True) as cluster:
-        cluster.services["items"].answer = depends("t:airports", "group")
+        cluster.items.answer = depends("t:airports", "group")
         assert (await number(cluster), await number(cluster)) == (
             (1, "fwd=bypass"),
             (2, "fwd=bypass"),
         )
-        assert len(cluster.services["auth"].requests) == 2
-        assert "X-Directoire-Stamps" not in cluster.services["items"].requests[0].headers
+        assert len(cluster.auth.requests) == 2
+        assert "X-Directoire-Stamps" not in cluster.items.requests[0].headers
         await cluster.lease.grant()
         assert await number(cluster) == (3, MISS)
-        stamps = cluster.services["items"].requests[2].headers["X-Directoire-Stamps"]
+        stamps = cluster.items.requests[2].headers["X-Directoire-Stamps"]
         assert len(stamps.split(" ")) == 5
 
 
@@ -226,7 +230,7 @@ async def is_listening(port: int) -> bool:
 
 
 @asynccontextmanager
-async def own_redis() -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+async def own_redis() -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     assert program is not None
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -237,9 +241,7 @@ async def own_redis() -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
             stdout=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            async with asyncio.timeout(5):
-                while not await is_listening(port):
-                    await asyncio.sleep(0.02)
+            await until(lambda: is_listening(port))
             yield f"redis://127.0.0.1:{port}", process
         finally:
             if process.returncode is None:
@@ -248,9 +250,11 @@ async def own_redis() -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
 
 
 @pytest.mark.parametrize("fault", ["paused", "killed"])
-async def test_without_redis_everything_is_answered_in_time(cluster_of_redis, fault: str) -> None:
-    async with own_redis() as (url, redis), cluster_of_redis(url, cache_at_once=True) as cluster:
-        cluster.services["items"].answer = depends("t:airports", "group")
+async def test_without_redis_everything_is_answered_in_time(
+    make_cluster: MakeCluster, fault: str
+) -> None:
+    async with own_redis() as (url, redis), make_cluster(url, cache_at_once=True) as cluster:
+        cluster.items.answer = depends("t:airports", "group")
         await number(cluster)
         assert (await number(cluster))[1] == "hit"
         redis.send_signal(signal.SIGSTOP if fault == "paused" else signal.SIGKILL)
@@ -261,16 +265,18 @@ async def test_without_redis_everything_is_answered_in_time(cluster_of_redis, fa
             slowest = max(slowest, time.monotonic() - begun)
         assert slowest < 0.5
         if fault == "paused":
+
+            async def hits() -> bool:
+                return (await number(cluster))[1] == "hit"
+
             redis.send_signal(signal.SIGCONT)
-            async with asyncio.timeout(5):
-                while (await number(cluster))[1] != "hit":
-                    await asyncio.sleep(0.05)
+            await until(hits)
 
 
-async def test_rate_limits_hold_without_redis_too(cluster_of_redis) -> None:
-    async with own_redis() as (url, redis), cluster_of_redis(url, rate_per_token=3) as cluster:
+async def test_rate_limits_hold_without_redis_too(make_cluster: MakeCluster) -> None:
+    async with own_redis() as (url, redis), make_cluster(url, rate_per_token=3) as cluster:
         redis.kill()
-        statuses = []
+        statuses: list[int] = []
         for _ in range(6):
             async with cluster.get(ROWS) as response:
                 statuses.append(response.status)

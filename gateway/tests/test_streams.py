@@ -3,14 +3,17 @@
 import asyncio
 import hashlib
 import resource
+from collections.abc import AsyncGenerator
 
 import pytest
 from aiohttp import web
 
+from gateway.testing import Cluster, MakeCluster, standstill, until
+
 MEGABYTE = 1024 * 1024
 
 
-async def pieces(count: int):
+async def pieces(count: int) -> AsyncGenerator[bytes]:
     for number in range(count):
         yield bytes([number % 251]) * MEGABYTE
 
@@ -23,7 +26,7 @@ def digest_of(count: int) -> str:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
-async def test_20_megabytes_up(cluster, framing: str) -> None:
+async def test_20_megabytes_up(cluster: Cluster, framing: str) -> None:
     seen: list[tuple[str, str | None]] = []
 
     async def take(request: web.Request) -> web.Response:
@@ -33,7 +36,7 @@ async def test_20_megabytes_up(cluster, framing: str) -> None:
         seen.append((digest.hexdigest(), request.headers.get("Content-Length")))
         return web.json_response({})
 
-    cluster.services["files"].answer = take
+    cluster.files.answer = take
     headers = {"Content-Length": str(20 * MEGABYTE)} if framing == "length" else {}
     async with cluster.call(
         "POST", "/api/1.1/upload", data=pieces(20), headers=headers
@@ -44,7 +47,7 @@ async def test_20_megabytes_up(cluster, framing: str) -> None:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
-async def test_20_megabytes_down(cluster, framing: str) -> None:
+async def test_20_megabytes_down(cluster: Cluster, framing: str) -> None:
     async def give(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         if framing == "length":
@@ -56,7 +59,7 @@ async def test_20_megabytes_down(cluster, framing: str) -> None:
             await response.write(piece)
         return response
 
-    cluster.services["files"].answer = give
+    cluster.files.answer = give
     async with cluster.get("/storage/uploads/large.bin", None) as response:
         digest = hashlib.sha256()
         async for piece in response.content.iter_any():
@@ -66,7 +69,7 @@ async def test_20_megabytes_down(cluster, framing: str) -> None:
         assert response.status == 200
 
 
-async def test_a_client_that_does_not_read_stops_the_service(cluster) -> None:
+async def test_a_client_that_does_not_read_stops_the_service(cluster: Cluster) -> None:
     written = 0
 
     async def give(request: web.Request) -> web.StreamResponse:
@@ -79,21 +82,17 @@ async def test_a_client_that_does_not_read_stops_the_service(cluster) -> None:
             written += 1
         return response
 
-    cluster.services["files"].answer = give
+    cluster.files.answer = give
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port, limit=1024)
     writer.write(b"GET /storage/uploads/x HTTP/1.1\r\nHost: x\r\n\r\n")
     await reader.readline()
-    last = -1
-    while written != last:  # until nothing moves any more
-        last = written
-        await asyncio.sleep(0.3)
-    assert written < 60
+    assert await standstill(lambda: written) < 60
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60 * 1024
     writer.close()
 
 
-async def test_a_service_that_does_not_read_stops_the_client(cluster) -> None:
+async def test_a_service_that_does_not_read_stops_the_client(cluster: Cluster) -> None:
     sent, go = 0, asyncio.Event()
 
     async def slow(request: web.Request) -> web.Response:
@@ -101,27 +100,23 @@ async def test_a_service_that_does_not_read_stops_the_client(cluster) -> None:
         await request.read()
         return web.json_response({})
 
-    async def counted():
+    async def counted() -> AsyncGenerator[bytes]:
         nonlocal sent
         async for piece in pieces(60):
             sent += 1
             yield piece
 
-    cluster.services["files"].answer = slow
+    cluster.files.answer = slow
     request = asyncio.create_task(
         cluster.call("POST", "/api/1.1/upload", data=counted()).__aenter__()
     )
-    last = -1
-    while sent != last or sent == 0:
-        last = sent
-        await asyncio.sleep(0.3)
-    assert sent < 50
+    assert await standstill(lambda: sent) < 50
     go.set()
     assert (await request).status == 200
     assert sent == 60
 
 
-async def test_a_reply_cut_short_ends_the_clients_connection(cluster) -> None:
+async def test_a_reply_cut_short_ends_the_clients_connection(cluster: Cluster) -> None:
     async def cut(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         response.content_length = 10 * MEGABYTE
@@ -131,7 +126,7 @@ async def test_a_reply_cut_short_ends_the_clients_connection(cluster) -> None:
         request.transport.abort()
         return response
 
-    cluster.services["files"].answer = cut
+    cluster.files.answer = cut
     head = b"GET /storage/uploads/x HTTP/1.1\r\nHost: x\r\n\r\n"
     answer = await cluster.raw(head)
     assert answer.startswith(b"HTTP/1.1 200 ")
@@ -139,23 +134,22 @@ async def test_a_reply_cut_short_ends_the_clients_connection(cluster) -> None:
     assert b"<silence>" not in answer
 
 
-async def test_a_refusal_in_the_middle_of_an_upload_arrives(cluster) -> None:
-    cluster.services["files"].answer = lambda _request: web.json_response({"no": 1}, status=415)
+async def test_a_refusal_in_the_middle_of_an_upload_arrives(cluster: Cluster) -> None:
+    cluster.files.answer = lambda _request: web.json_response({"no": 1}, status=415)
     async with cluster.call("POST", "/api/1.1/upload", data=pieces(3)) as response:
         assert response.status == 415
 
 
-async def test_a_client_that_leaves_ends_the_work(cluster) -> None:
+async def test_a_client_that_leaves_ends_the_work(cluster: Cluster) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def long(request: web.Request) -> web.StreamResponse:
         begun.set()
-        while request.transport is not None and not request.transport.is_closing():
-            await asyncio.sleep(0.02)
+        await until(lambda: request.transport is None or request.transport.is_closing())
         ended.set()
         return web.Response()
 
-    cluster.services["items"].answer = long
+    cluster.items.answer = long
     request = asyncio.create_task(cluster.get("/api/1.1/activity").__aenter__())
     await begun.wait()
     request.cancel()
@@ -163,7 +157,7 @@ async def test_a_client_that_leaves_ends_the_work(cluster) -> None:
         await ended.wait()
 
 
-async def test_expect_100_continue_is_answered(cluster) -> None:
+async def test_expect_100_continue_is_answered(cluster: Cluster) -> None:
     head = (
         b"POST /api/1.1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin-token\r\n"
         b"Content-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
@@ -177,13 +171,13 @@ async def test_expect_100_continue_is_answered(cluster) -> None:
     writer.close()
 
 
-async def test_a_body_that_does_not_come_is_408(make_cluster) -> None:
+async def test_a_body_that_does_not_come_is_408(make_cluster: MakeCluster) -> None:
     async def take(request: web.Request) -> web.Response:
         await request.read()
         return web.json_response({})
 
     async with make_cluster(deadline=0.3) as cluster:
-        cluster.services["files"].answer = take
+        cluster.files.answer = take
         for size in (b"100", b"100000"):
             head = (
                 b"POST /api/1.1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin-token\r\n"
@@ -193,7 +187,7 @@ async def test_a_body_that_does_not_come_is_408(make_cluster) -> None:
             assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-async def test_head_and_http_1_0(cluster) -> None:
+async def test_head_and_http_1_0(cluster: Cluster) -> None:
     async with cluster.call("HEAD", "/storage/uploads/x", None) as response:
         assert response.status == 200
         assert int(response.headers["Content-Length"]) > 0
@@ -203,9 +197,9 @@ async def test_head_and_http_1_0(cluster) -> None:
     assert b"Connection: close" in answer
 
 
-async def test_requests_sent_ahead_are_answered_in_order(cluster) -> None:
+async def test_requests_sent_ahead_are_answered_in_order(cluster: Cluster) -> None:
     request = b"GET /storage/uploads/%d HTTP/1.1\r\nHost: x\r\n%b\r\n"
-    cluster.services["files"].answer = lambda request: web.Response(text=request.path[-1])
+    cluster.files.answer = lambda request: web.Response(text=request.path[-1])
     data = b"".join(request % (number, b"") for number in range(4))
     answer = await cluster.raw(data + request % (4, b"Connection: close\r\n"))
     assert [part[-1:] for part in answer.split(b"HTTP/1.1 200 OK")[1:]] == [
