@@ -344,6 +344,9 @@ _AUTOMATIC: Final[Mapping[str, frozenset[Kind]]] = {
 }
 
 
+AUTOMATIC_COLUMNS: Final = frozenset(_AUTOMATIC)
+
+
 def check_table_metadata(table: Table, values: Mapping[str, Any]) -> None:
     """Automatic columns name columns of the table, of a fitting type. Raises InvalidValue."""
     for name, kinds in _AUTOMATIC.items():
