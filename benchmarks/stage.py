@@ -6,7 +6,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -46,7 +46,11 @@ class Side:
 
     def cpu_seconds(self) -> float:
         """Processor time used so far. Children that have ended count with their parents."""
-        return sum(_cpu_of(pid) for pid in self.processes())
+        family = set(self.processes())
+        for root in tuple(family):
+            with suppress(psutil.NoSuchProcess):
+                family |= {child.pid for child in psutil.Process(root).children(recursive=True)}
+        return sum(map(_cpu_of, family))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +61,11 @@ class Stage:
     cluster: Cluster
 
 
-def _cpu_of(root: int) -> float:
+def _cpu_of(pid: int) -> float:
     try:
-        process = psutil.Process(root)
-        family = [process, *process.children(recursive=True)]
+        return sum(psutil.Process(pid).cpu_times()[:4])  # user, system, and of ended children
     except psutil.NoSuchProcess:
         return 0.0
-    total = 0.0
-    for member in family:
-        try:
-            times = member.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-        if member.pid == root:
-            total += times.children_user + times.children_system
-    return total
 
 
 @asynccontextmanager
