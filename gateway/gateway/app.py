@@ -67,7 +67,8 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with running(settings) as (runner, _edge):
         shared = bool(settings.own_port)
-        for port in filter(None, (settings.port, settings.own_port)):
+        ports = (settings.port, settings.own_port) if shared else (settings.port,)
+        for port in ports:
             listening = socket.create_server(
                 (settings.host, port), backlog=1024, reuse_port=shared and port == settings.port
             )

@@ -63,6 +63,7 @@ class Connection(BaseProtocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._head: asyncio.Future[tuple[RawResponseMessage, StreamReader]] | None = None
+        self._parses_bodies: bool | None = None  # what the parser was made for
         self._busy = False
         self.idle_since = 0.0
         self.reusable = True
@@ -76,16 +77,18 @@ class Connection(BaseProtocol):
 
     def begin(self, *, has_body: bool) -> "asyncio.Future[tuple[RawResponseMessage, StreamReader]]":
         """Expect a reply; ``has_body`` is false for the reply to a HEAD."""
-        self._parser = HttpResponseParser(
-            self,
-            self._loop,
-            _READ_BUFFER,
-            max_line_size=_MOST_HEADER_BYTES,
-            max_field_size=_MOST_HEADER_BYTES,
-            response_with_body=has_body,
-            read_until_eof=True,
-            auto_decompress=False,
-        )
+        if self._parses_bodies is not has_body:
+            self._parses_bodies = has_body
+            self._parser = HttpResponseParser(
+                self,
+                self._loop,
+                _READ_BUFFER,
+                max_line_size=_MOST_HEADER_BYTES,
+                max_field_size=_MOST_HEADER_BYTES,
+                response_with_body=has_body,
+                read_until_eof=True,
+                auto_decompress=False,
+            )
         self._busy = True
         self._head = self._loop.create_future()
         return self._head
