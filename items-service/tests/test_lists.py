@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from shared.database import Database
 from shared.service import IDENTITY_HEADER
@@ -21,7 +22,7 @@ class Case:
 async def ids(shop: Client, query: str, table: str = "groceries") -> list[int]:
     status, answer = await shop.get(f"tables/{table}/rows?{query}")
     assert status == 200, answer
-    rows: list[dict[str, Any]] = answer["data"]  # type: ignore[index]
+    rows: list[dict[str, Any]] = answer["data"]
     return [row["id"] for row in rows]
 
 
@@ -78,7 +79,11 @@ async def test_lists(shop: Client, case: Case) -> None:
         Case("= is eq", "filters[stock][%3D]=5", [1, 5]),
         Case("numbers as text", "filters[stock][eq]= 5 ", [1, 5]),
         Case("a number with a fraction equals no whole one", "filters[stock]=5.5", []),
-        Case("a number beyond the column compares", "filters[stock][lt]=99999999999", [1, 3, 4, 5, 6]),
+        Case(
+            "a number beyond the column compares",
+            "filters[stock][lt]=99999999999",
+            [1, 3, 4, 5, 6],
+        ),
         Case("a number beyond every type too", "filters[id][gt]=1e30", []),
         Case("what is no number equals nothing", "filters[stock]=abc", []),
         Case("what is no number is not unequal either", "filters[stock][neq]=abc", []),
@@ -107,16 +112,37 @@ async def test_lists(shop: Client, case: Case) -> None:
         Case("ncontains", "filters[title][ncontains]=e", [2, 4, 6]),
         Case("nlike", "filters[title][nlike]=e", [2, 4, 6]),
         Case("between is inclusive", "filters[stock][between]=1,5", [1, 5, 6]),
-        Case("between as an array", "filters[stock][between][0]=1&filters[stock][between][1]=5", [1, 5, 6]),
+        Case(
+            "between as an array",
+            "filters[stock][between][0]=1&filters[stock][between][1]=5",
+            [1, 5, 6],
+        ),
         Case("nbetween", "filters[stock][nbetween]=1,5", [3, 4]),
         Case("between dates", "filters[baked][between]=2024-02-01,2024-02-01", [1]),
         Case("empty is NULL or nothing", "filters[title][empty]=1", [4]),
         Case("empty of a number is NULL", "filters[stock][empty]=1", [2]),
         Case("nempty", "filters[title][nempty]=1", [1, 2, 3, 5, 6]),
-        Case("or, and binds tighter", "filters[stock]=7&filters[id]=4&filters[title][eq]=wine&filters[title][logical]=or", [3, 4]),
-        Case("or works for every operator", "filters[stock][gt]=6&filters[title][contains]=fish&filters[title][logical]=OR", [4, 6]),
-        Case("logical of the first is nothing", "filters[stock][eq]=7&filters[stock][logical]=or", [4]),
-        Case("the same operator twice, the last wins", "filters[id][in]=1&filters[id][in]=2,3", [2, 3]),
+        Case(
+            "or, and binds tighter",
+            "filters[stock]=7&filters[id]=4&filters[title][eq]=wine"
+            "&filters[title][logical]=or",
+            [3, 4],
+        ),
+        Case(
+            "or works for every operator",
+            "filters[stock][gt]=6&filters[title][contains]=fish&filters[title][logical]=OR",
+            [4, 6],
+        ),
+        Case(
+            "logical of the first is nothing",
+            "filters[stock][eq]=7&filters[stock][logical]=or",
+            [4],
+        ),
+        Case(
+            "the same operator twice, the last wins",
+            "filters[id][in]=1&filters[id][in]=2,3",
+            [2, 3],
+        ),
         Case("dates", "filters[baked]=2024-02-01", [1]),
         Case("a date against date and time", "filters[baked][gt]=2024-02-01 12:00:00", [2]),
         Case("what is no date", "filters[baked][gt]=yesterday", []),
@@ -188,18 +214,18 @@ async def test_has_follows_one_to_many(shop: Client) -> None:
 async def test_refuses_and_names(shop: Client, query: str, status: int, named: str) -> None:
     got, answer = await shop.get(f"tables/groceries/rows?{query}")
     assert got == status
-    assert named in answer["error"]["message"]  # type: ignore[index]
+    assert named in answer["error"]["message"]
 
 
 async def test_a_relation_that_leads_nowhere_is_named(shop: Client) -> None:
     status, answer = await shop.get("tables/makers/rows?filters[lost][has]=1")
     assert status == 400
-    assert "lost" in answer["error"]["message"]  # type: ignore[index]
+    assert "lost" in answer["error"]["message"]
 
 
 async def test_the_1_1_envelope_counts_the_answer_and_the_table(shop: Client) -> None:
     _, answer = await shop.get("tables/groceries/rows?limit=2&filters[stock]=5")
-    assert answer["meta"] == {  # type: ignore[index]
+    assert answer["meta"] == {
         "table": "groceries",
         "type": "collection",
         "total": 1,
@@ -212,9 +238,9 @@ async def test_the_1_1_envelope_counts_the_answer_and_the_table(shop: Client) ->
 
 async def test_a_list_without_rows_has_counts_too(shop: Client) -> None:
     _, answer = await shop.get("tables/groceries/rows?ids=99")
-    assert answer["data"] == []  # type: ignore[index]
-    assert answer["meta"]["total"] == 0  # type: ignore[index]
-    assert answer["meta"]["total_entries"] == 6  # type: ignore[index]
+    assert answer["data"] == []
+    assert answer["meta"]["total"] == 0
+    assert answer["meta"]["total_entries"] == 6
 
 
 async def test_meta_can_be_left_out(shop: Client) -> None:
@@ -239,7 +265,7 @@ async def test_the_1_0_envelope_is_flat(shop: Client) -> None:
 
 async def test_a_filter_works_on_1_0_too(shop: Client) -> None:
     _, answer = await shop.get("/api/1/tables/makers/rows?filters[name]=Mill")
-    assert answer["rows"] == [{"id": 2, "name": "Mill"}]  # type: ignore[index]
+    assert answer["rows"] == [{"id": 2, "name": "Mill"}]
 
 
 async def test_single_is_the_first_match_as_an_item(shop: Client) -> None:
@@ -249,12 +275,12 @@ async def test_single_is_the_first_match_as_an_item(shop: Client) -> None:
         "data": {"id": 3, "name": "Nobody"},
     }
     _, answer = await shop.get("tables/makers/rows?single=1&ids=99")
-    assert answer["data"] == []  # type: ignore[index]
+    assert answer["data"] == []
 
 
 async def test_values_look_as_mysql_showed_them(shop: Client) -> None:
     _, answer = await shop.get("tables/groceries/rows/1")
-    assert answer["data"] == {  # type: ignore[index]
+    assert answer["data"] == {
         "id": 1,
         "active": 1,
         "title": "Bread",
@@ -287,9 +313,9 @@ async def test_values_look_as_mysql_showed_them(shop: Client) -> None:
 )
 async def test_columns_choose_what_is_shown(shop: Client, query: str, names: set[str]) -> None:
     _, answer = await shop.get(f"tables/groceries/rows?limit=1&{query}")
-    assert set(answer["data"][0]) == names  # type: ignore[index]
+    assert set(answer["data"][0]) == names
     _, answer = await shop.get(f"tables/groceries/rows/1?{query}")
-    assert set(answer["data"]) == names  # type: ignore[index]
+    assert set(answer["data"]) == names
 
 
 @pytest.mark.parametrize("key", ["99", "x", "1.5", "99999999999999999999", "1%20or%201=1"])
@@ -303,12 +329,12 @@ async def test_a_missing_row_is_an_empty_list(shop: Client, key: str) -> None:
 
 async def test_a_draft_is_found_by_its_key(shop: Client) -> None:
     _, answer = await shop.get("tables/groceries/rows/5")
-    assert answer["data"]["title"] == "Draft beer"  # type: ignore[index]
+    assert answer["data"]["title"] == "Draft beer"
 
 
 async def test_a_key_may_be_text(shop: Client) -> None:
     _, answer = await shop.get("tables/words/rows/a%2Fb")
-    assert answer["data"] == {"word": "a/b", "meaning": "two letters"}  # type: ignore[index]
+    assert answer["data"] == {"word": "a/b", "meaning": "two letters"}
 
 
 async def test_the_default_limit_is_the_setting(own_shop: tuple[Client, Database]) -> None:
@@ -325,9 +351,9 @@ async def test_the_default_limit_is_the_setting(own_shop: tuple[Client, Database
 
 async def test_a_table_nobody_adopted_is_read_and_counted(shop: Client) -> None:
     _, answer = await shop.get("tables/foreign_rows/rows")
-    assert answer["meta"]["total_entries"] == 2  # type: ignore[index]
+    assert answer["meta"]["total_entries"] == 2
     _, answer = await shop.get("tables/pairs/rows")
-    assert answer["data"] == []  # type: ignore[index]
+    assert answer["data"] == []
 
 
 async def test_a_list_cut_at_the_largest_answer_says_where_it_goes_on(
@@ -343,7 +369,7 @@ async def test_a_list_cut_at_the_largest_answer_says_where_it_goes_on(
         raw("INSERT INTO labels SELECT g, 'x' FROM generate_series(10002, 10005) g")
     )
     async with shop.http.get(path, headers=identity) as response:
-        link = response.links["next"]["url"]
+        link = URL(str(response.links["next"]["url"]))
         assert len((await response.json())["data"]) == 10_000
-    _, answer = await shop.get(str(link.relative()))
+    _, answer = await shop.get(link.path_qs)
     assert [row["id"] for row in answer["data"]] == [10004, 10005]

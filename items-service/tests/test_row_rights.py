@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from shared.database import Database
-from shared.sql import raw
-from shared.testing import Client
+from shared.http import DEPENDS_HEADER, SCOPE_HEADER
 from shared.identity import Principal
+from shared.service import IDENTITY_HEADER
+from shared.sql import raw
+from shared.testing import SIGNER, Client
 
 Shop = tuple[Client, Database]
 CLERK = Principal(user=7, group=5)
@@ -213,10 +215,6 @@ async def test_workflow_rights_replace_the_general_ones(own_shop: Shop) -> None:
 
 
 async def test_answers_say_what_they_rest_on(shop: Client) -> None:
-    from shared.http import DEPENDS_HEADER, SCOPE_HEADER
-    from shared.service import IDENTITY_HEADER
-    from shared.testing import SIGNER
-
     async def headers(principal: Principal, path: str) -> tuple[str | None, str | None]:
         identity = {IDENTITY_HEADER: SIGNER.sign(principal)}
         async with shop.http.get(f"/api/1.1/{path}", headers=identity) as response:

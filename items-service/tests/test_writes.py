@@ -297,6 +297,14 @@ async def test_updates_many_rows(own_shop: Shop, method: str, path: str) -> None
     assert (await column(database, 1))["title"] == "Rye"
 
 
+async def test_rows_that_name_only_their_keys_stay_as_they_are(own_shop: Shop) -> None:
+    shop, database = own_shop
+    rows = [{"id": 3}, {"id": 1, "nope": 2}, {"id": 2, "stock": 8}]
+    _, answer = await shop.send("PUT", "tables/groceries/rows/bulk", json={"rows": rows})
+    assert [row["id"] for row in answer["data"]] == [3, 1, 2]
+    assert await entries(database) == [("UPDATE", "2", "1", False)]
+
+
 async def test_put_on_rows_takes_one_row_too(own_shop: Shop) -> None:
     shop, database = own_shop
     _, answer = await shop.send("PUT", "tables/groceries/rows", json={"id": 1, "title": "Rye"})

@@ -1,26 +1,27 @@
 """Creating, changing and deleting rows: what a body may say, then one statement each.
 
 A key that names a write-protected column refuses the whole write; unknown keys are ignored, or
-refused under ``Prefer: handling=strict`` (reading 54). Columns that the server fills in by itself are
-ignored in a body (reading 56).
+refused under ``Prefer: handling=strict`` (reading 54). Columns that the server fills in by itself
+are ignored in a body (reading 56).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final
 
 from shared import envelopes
 from shared.answers import Answer
 from shared.brackets import Query, flag
-from shared.catalogue import Column, Table
+from shared.catalogue import Catalogue, Column, Table
 from shared.changes import Change, Changes
 from shared.column_types import Kind
 from shared.context import Actor, Context
 from shared.database import Database
 from shared.errors import Forbidden, InvalidRequest, NotFound, NotUnique
-from shared.rights import TableRights, owned
+from shared.rights import Rights, TableRights, owned
 from shared.rows import write
+from shared.rows.compile import shown_fields
 from shared.rows.plan import TABLE, Field, known_table, primary_key, visible_fields
 from shared.rows.values import Unfit, compared, comparison_type, stored
 from shared.rows.write import Batch
@@ -31,6 +32,8 @@ from shared.system_tables import Prepared, SystemTable, system_table
 MAX_BULK: Final = 10_000  # rows of one bulk request
 
 DELETED: Final = 0  # the status of soft-deleted rows
+
+_KEPT: Final = 1024  # writers a process remembers
 
 Body = Mapping[str, Any]
 
@@ -44,6 +47,7 @@ class Writer:
     system: SystemTable | None
     key: Column
     fields: Mapping[str, Field]
+    shown: Sql
     user: int
     actor: Actor
     strict: bool
@@ -65,6 +69,18 @@ class Writer:
 
 def writer(context: Context, name: str) -> Writer:
     """Raises Forbidden, NotFound (administrators), InvalidRequest for a table that is read only."""
+    key = (name, context.principal.group, context.principal.user)
+    known = _writers.get(key)
+    if known is not None and known[0] is context.catalogue and known[1] is context.rights:
+        return replace(known[2], actor=context.actor, strict=context.strict)
+    made = _writer(context, name)
+    if len(_writers) >= _KEPT:
+        del _writers[next(iter(_writers))]  # the oldest: dicts keep their order
+    _writers[key] = (context.catalogue, context.rights, made)
+    return made
+
+
+def _writer(context: Context, name: str) -> Writer:
     table = known_table(context, name)
     rights = context.rights.of(table)
     if not (rights.add or rights.edit or rights.delete):
@@ -80,8 +96,20 @@ def writer(context: Context, name: str) -> Writer:
     key = primary_key(table)
     fields = visible_fields(context, table) if rights.view else {key.name: key}
     return Writer(
-        table, rights, system, key, fields, context.principal.user, context.actor, context.strict
+        table=table,
+        rights=rights,
+        system=system,
+        key=key,
+        fields=fields,
+        shown=shown_fields(table, fields),
+        user=context.principal.user,
+        actor=context.actor,
+        strict=context.strict,
     )
+
+
+# They hold for these very objects: knowledge is replaced as a whole.
+_writers: dict[tuple[str, int, int], tuple[Catalogue, Rights, Writer]] = {}
 
 
 # ── one row ───────────────────────────────────────────────────────────────────────────────────────
@@ -99,7 +127,7 @@ async def create_row(
     if not any(name != to.key.name for name in values):
         raise InvalidRequest("the body names no column of this table")
     if to.system is not None:
-        row = await _write_system(changes, context, to, values, existing=None)
+        (row,) = await _write_system(changes, context, to, [(values, None)])
     else:
         (row,) = await _put(changes, to, [_stored(to, values)])
     return Answer(envelopes.item(context.version, table, row, meta=_meta(query)))
@@ -121,7 +149,7 @@ async def update_row(
     if values.pop(to.key.name, key) != key and _key_value(to, body[to.key.name]) != value:
         raise InvalidRequest("the key of a row cannot be changed", field=to.key.name)
     if to.system is not None and values:
-        row = await _write_system(changes, context, to, values, existing=value)
+        (row,) = await _write_system(changes, context, to, [(values, value)])
     elif values:
         (row,) = await _update(changes, to, [{**_stored(to, values), to.key.name: value}])
     else:
@@ -132,7 +160,10 @@ async def update_row(
 async def delete_row(
     changes: Changes, context: Context, table: str, key: str, *, query: Query
 ) -> Answer:
-    """Remove a row, or with ``soft=1`` set its status to deleted. Missing or hidden: success false."""
+    """Remove a row, or with ``soft=1`` set its status to deleted.
+
+    A missing or hidden row is no success, and no error (reading 66).
+    """
     to = writer(context, table)
     if not to.rights.delete:
         raise Forbidden
@@ -153,9 +184,7 @@ async def create_rows(
     if any(not any(name != to.key.name for name in values) for values in bodies):
         raise InvalidRequest("a row names no column of this table")
     if to.system is not None:
-        rows = [
-            await _write_system(changes, context, to, values, existing=None) for values in bodies
-        ]
+        rows = await _write_system(changes, context, to, [(values, None) for values in bodies])
     else:
         rows = await _put(changes, to, [_stored(to, values) for values in bodies])
     return _collection(context, to, rows, query)
@@ -173,20 +202,14 @@ async def update_rows(
         _may_change_at_all(to, row)
     bodies = [_checked(to, row) for row in given]
     keys = [_body_key(to, row) for row in given]
-    rows: list[dict[str, Any]] = []
+    for values in bodies:
+        values.pop(to.key.name, None)
+    pairs = list(zip(bodies, keys, strict=True))
     if to.system is not None:
-        for key, values in zip(keys, bodies, strict=True):
-            values.pop(to.key.name, None)
-            rows.append(await _write_system(changes, context, to, values, existing=key))
+        rows = await _write_system(changes, context, to, pairs)
     else:
-        rows = await _update(
-            changes,
-            to,
-            [
-                {**_stored(to, values), to.key.name: key}
-                for key, values in zip(keys, bodies, strict=True)
-            ],
-        )
+        changed = [{**_stored(to, values), to.key.name: key} for values, key in pairs]
+        rows = await _update(changes, to, changed)
     return _collection(context, to, rows, query)
 
 
@@ -405,7 +428,7 @@ def _automatic(to: Writer, *, created: bool) -> dict[str, Sql]:
 async def _run(
     changes: Changes, to: Writer, statements: Sequence[tuple[Batch, Sql]], *, complete: bool
 ) -> list[dict[str, Any]]:
-    """Run one statement on its own, or several as one transaction. ``complete``: all rows or none."""
+    """One statement on its own, several as one transaction. ``complete``: every row must be met."""
     if len(statements) == 1 and (not complete or len(statements[0][0].rows) == 1):
         records = await changes.once(statements[0][1], to.topics)
         return [_shown(to, record) for record in records]
@@ -420,7 +443,7 @@ async def _run(
     return rows
 
 
-class _Incomplete(Exception):  # noqa: N818 - never leaves this module
+class _Incomplete(Exception):
     """Some row of a batch was not there, or not the caller's to change."""
 
 
@@ -438,7 +461,7 @@ async def _put(
         if to.key.name not in batch.rows[0]:
             for row in batch.rows:
                 _may_add(to, row)
-            statements.append((batch, write.insert(batch, to.fields)))
+            statements.append((batch, write.insert(batch, to.shown)))
             continue
         keys += [row[to.key.name] for row in batch.rows]
         add, edit = to.rights.add > 0, to.rights.edit > 0
@@ -447,7 +470,7 @@ async def _put(
         if not add and not edit:
             raise Forbidden
         allowed = _allowed(to, batch.rows[0])
-        statements.append((batch, write.put(batch, to.fields, allowed, add=add, edit=edit)))
+        statements.append((batch, write.put(batch, to.shown, allowed, add=add, edit=edit)))
     try:
         return await _run(changes, to, statements, complete=not to.rights.add)
     except _Incomplete:
@@ -462,10 +485,11 @@ async def _put(
 async def _update(
     changes: Changes, to: Writer, rows: Sequence[Mapping[str, object]]
 ) -> list[dict[str, Any]]:
-    statements = [
-        (batch, write.update(batch, to.fields, _allowed(to, batch.rows[0])))
-        for batch in _batches(to, rows)
-    ]
+    statements: list[tuple[Batch, Sql]] = []
+    for batch in _batches(to, rows):
+        statement = write.update if len(batch.columns) > 1 else write.untouched
+        allowed = _allowed(to, batch.rows[0])
+        statements.append((batch, statement(batch, to.shown, allowed)))
     try:
         found = await _run(changes, to, statements, complete=True)
     except _Incomplete:
@@ -532,11 +556,9 @@ async def _soft_delete_system(
     changes: Changes, context: Context, to: Writer, keys: Sequence[object], status: Column
 ) -> list[object]:
     """Their rules hold for this change of status too: the last administrator stays."""
-    gone: list[object] = []
-    for key in keys:
-        if await _sees(changes.database, to, [key]):
-            await _write_system(changes, context, to, {status.name: DELETED}, existing=key)
-            gone.append(key)
+    gone = [key for key in keys if await _sees(changes.database, to, [key])]
+    deleted = {status.name: DELETED}
+    await _write_system(changes, context, to, [(deleted, key) for key in gone])
     return gone
 
 
@@ -547,7 +569,7 @@ async def _sees(database: Database, to: Writer, keys: Sequence[object]) -> bool:
 
 
 async def _unchanged(database: Database, to: Writer, key: object) -> dict[str, Any]:
-    record = await database.fetchrow(write.item(to.table, to.key, key, to.fields, to.visible))
+    record = await database.fetchrow(write.item(to.table, to.key, key, to.shown, to.visible))
     if record is None or not to.rights.view:
         raise _no_record(to, key)
     return _shown(to, record)
@@ -556,50 +578,67 @@ async def _unchanged(database: Database, to: Writer, key: object) -> dict[str, A
 # ── system tables: their own rules, images for the topics, all in one transaction ─────────────────
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """One row of a system table, checked, as its rules want it."""
+
+    prepared: Prepared
+    values: Mapping[str, object]
+    key: object  # None for a new row without a key of its own
+    exists: bool
+
+
 async def _write_system(
     changes: Changes,
     context: Context,
     to: Writer,
+    rows: Sequence[tuple[Mapping[str, Any], object | None]],
+) -> list[dict[str, Any]]:
+    """Create or update rows of a system table, with what its rules add: all, or none.
+
+    ``rows`` are bodies with the key of the row to change, None for one to create (or, when its body
+    names a key that exists, to update).
+    """
+    # outside the transaction: hashing a password takes its time
+    ready = [await _prepare(changes.database, context, to, *row) for row in rows]
+    stored_rows: list[dict[str, Any]] = []
+    async with changes.transaction(to.actor) as change:
+        for row in ready:
+            record = await _store_system(change, to, row)
+            stored_rows.append({**_shown(to, record), **row.prepared.echo})
+    return stored_rows
+
+
+async def _prepare(
+    database: Database,
+    context: Context,
+    to: Writer,
     given: Mapping[str, Any],
-    *,
     existing: object | None,
-) -> dict[str, Any]:
-    """Create (or update by key) one row of a system table, with what its rules add."""
+) -> _Ready:
     assert to.system is not None
     key = existing
     if key is None and to.key.name in given:
         key = stored(to.key, given[to.key.name])
-    known = key is not None and await changes.database.fetchval(
-        write.seen(to.table, to.key, [key], EMPTY)
-    )
-    if existing is not None and not known:
+    exists = key is not None and await database.fetchval(write.seen(to.table, to.key, [key], EMPTY))
+    if existing is not None and not exists:
         raise _no_record(to, existing)
-    # outside the transaction: hashing a password takes its time
-    prepared = await to.system.prepare(context, dict(given), key if known else None)
+    prepared = await to.system.prepare(context, dict(given), key if exists else None)
     values = _stored(to, {n: v for n, v in prepared.values.items() if n in to.table.columns})
-    if not known:
+    if not exists:
         _may_add(to, values)
     elif not to.rights.edit:
         _may_change_at_all(to, values)
-    async with changes.transaction(to.actor) as change:
-        record = await _store_system(change, to, prepared, values, key, exists=known)
-    return {**_shown(to, record), **prepared.echo}
+    return _Ready(prepared, values, key, exists)
 
 
-async def _store_system(
-    change: Change,
-    to: Writer,
-    prepared: Prepared,
-    values: Mapping[str, object],
-    key: object,
-    *,
-    exists: bool,
-) -> Any:
+async def _store_system(change: Change, to: Writer, row: _Ready) -> Any:
     """The stored row as shown, with its topics touched."""
-    before = await _image(change, to, key) if exists else None
-    if prepared.before is not None:
-        await prepared.before(change)
-    record = await change.fetchrow(_system_statement(to, values, key, exists=exists))
+    key = row.key
+    before = await _image(change, to, key) if row.exists else None
+    if row.prepared.before is not None:
+        await row.prepared.before(change)
+    record = await change.fetchrow(_system_statement(to, row.values, key, exists=row.exists))
     if record is None:
         sees = to.rights.view and await change.fetchval(
             write.seen(to.table, to.key, [key], to.visible)
@@ -607,9 +646,9 @@ async def _store_system(
         raise Forbidden if sees else _no_record(to, key)
     key = record[to.key.name]
     change.touch(*to.topics, *topics_of(to.table.name, before, await _image(change, to, key)))
-    if prepared.after is not None:
-        await prepared.after(change, key)
-    return await change.fetchrow(write.item(to.table, to.key, key, to.fields, EMPTY))
+    if row.prepared.after is not None:
+        await row.prepared.after(change, key)
+    return await change.fetchrow(write.item(to.table, to.key, key, to.shown, EMPTY))
 
 
 def _system_statement(
@@ -618,13 +657,13 @@ def _system_statement(
     named = {name: value for name, value in values.items() if name != to.key.name}
     row = {**named, to.key.name: key}
     if exists and named:
-        return write.update(_batch(to, [row]), to.fields, _allowed(to, values))
+        return write.update(_batch(to, [row]), to.shown, _allowed(to, values))
     if exists:
         editable = to.rights.edit_condition(to.user, TABLE)
-        return write.item(to.table, to.key, key, to.fields, _both(to.visible, editable))
+        return write.item(to.table, to.key, key, to.shown, _both(to.visible, editable))
     if key is None:
-        return write.insert(_batch(to, [named]), to.fields)
-    return write.put(_batch(to, [row]), to.fields, [raw("false")], add=True, edit=False)
+        return write.insert(_batch(to, [named]), to.shown)
+    return write.put(_batch(to, [row]), to.shown, [raw("false")], add=True, edit=False)
 
 
 async def _image(change: Change, to: Writer, key: object) -> dict[str, object] | None:

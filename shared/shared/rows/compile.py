@@ -41,15 +41,15 @@ def table_name(table: Table) -> Sql:
 def compile_list(plan: ReadPlan) -> Sql:
     """The statement of a list: the fields of each row, then the marker ``found``.
 
-    With counts one more column before the marker holds them as JSON ``{"1": 5, "": 2}``, the same in
-    each row, and a list without rows is one row without marker: rows and counts of one snapshot in
-    one statement.
+    With counts one more column before the marker holds them as JSON ``{"1": 5, "": 2}``, the same
+    in each row, and a list without rows is one row without marker: rows and counts of one snapshot
+    in one statement.
     """
     rows = (
         raw("SELECT ")
         + join(", ", [*_shown(plan.table, plan.fields), raw('true AS "?found"')])
         + raw(" FROM ")
-        + table_name(plan.table)
+        + (plan.source or table_name(plan.table))
         + raw(" AS t")
         + where(_conditions(plan))
         + _order(plan)
@@ -61,7 +61,7 @@ def compile_list(plan: ReadPlan) -> Sql:
         return rows
     names = [raw("r.") + ident(name) for name in plan.fields]
     fields = join(", ", [*names, raw("c.counts"), raw('r."?found"')])
-    counts = _counts(plan.table, plan.counts, plan.visible)
+    counts = _counts(plan, plan.counts)
     return (
         raw("SELECT ")
         + fields
@@ -80,7 +80,7 @@ def compile_item(plan: ItemPlan) -> Sql:
         raw("SELECT ")
         + join(", ", [*_shown(plan.table, plan.fields), raw('true AS "?found"')])
         + raw(" FROM ")
-        + table_name(plan.table)
+        + (plan.source or table_name(plan.table))
         + raw(" AS t")
         + where([key, plan.visible])
     )
@@ -94,7 +94,9 @@ def where(conditions: Iterable[Sql]) -> Sql:
 
 def shown_fields(table: Table, fields: Mapping[str, Field]) -> Sql:
     """The fields of a row of alias ``t``, as the wire shows them."""
-    return join(", ", [*_shown(table, fields), raw('true AS "?found"')])
+    shown = join(", ", _shown(table, fields))
+    text, values = shown.render()
+    return shown if values else Sql((text,))  # one part: cheap to add to many statements
 
 
 def _key_type(key: Column) -> str:
@@ -256,7 +258,8 @@ def _limit(limit: int) -> Sql:
     return literal(str(limit)) if limit in _USUAL_LIMITS else param(limit) + raw("::int8")
 
 
-def _counts(table: Table, counts: Counts, visible: Sql) -> Sql:
+def _counts(plan: ReadPlan, counts: Counts) -> Sql:
+    table = plan.table
     if counts.kept:
         kept = literal(str(table.oid))  # a constant of the table, like its name
         return raw("SELECT status, n FROM directoire.table_counts(") + kept + raw("::oid)")
@@ -267,8 +270,8 @@ def _counts(table: Table, counts: Counts, visible: Sql) -> Sql:
         raw("SELECT ")
         + (status or raw("NULL::text"))
         + raw(" AS status, count(*) AS n FROM ")
-        + table_name(table)
+        + (plan.source or table_name(table))
         + raw(" AS t")
-        + where([visible])
+        + where([plan.visible])
         + (raw(" GROUP BY ") + status if status else EMPTY)
     )

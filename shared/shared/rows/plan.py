@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from shared.catalogue import Column, Table
+from shared.catalogue import ACTIVITY, Column, Table
 from shared.column_types import Kind
 from shared.context import Context
 from shared.errors import Forbidden, InvalidRequest, NotFound
 from shared.rights import TableRights
+from shared.rows import activity
 from shared.rows.operators import OPERATORS, RowTest
 from shared.rows.parse import MAX_ROWS, Filter, ListQuery
 from shared.sql import EMPTY, Sql, raw
@@ -74,7 +75,7 @@ class CompareRows:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Rows by status. ``kept``: the database keeps them; else they are counted under ``visible``."""
+    """Rows by status. ``kept``: by the database; else they are counted under ``visible``."""
 
     kept: bool
     status: Column | None
@@ -82,7 +83,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """One list. Conditions are and-ed with each other; ``filters`` are one flat chain in themselves."""
+    """One list. Its conditions are and-ed; ``filters`` are one flat chain in themselves."""
 
     table: Table
     fields: Mapping[str, Field]
@@ -101,6 +102,7 @@ class ReadPlan:
     depends: frozenset[str]
     scope: Literal["group", "user"]
     cacheable: bool
+    source: Sql = EMPTY  # what stands for the table in FROM, where it is not the table itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ class ItemPlan:
     depends: frozenset[str]
     scope: Literal["group", "user"]
     cacheable: bool
+    source: Sql = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class Access:
     rights: TableRights
     readable: Mapping[str, Column]
     system: SystemTable | None
+    source: Sql = EMPTY
 
     def column(self, name: str, use: str) -> Column:
         """A column to filter or order by. Raises InvalidRequest."""
@@ -161,13 +165,35 @@ def access(context: Context, name: str) -> Access:
     rights = context.rights.of(table)
     if not rights.view:
         raise Forbidden
+    if name == ACTIVITY:
+        return activity_access(context, table, rights)
     system = system_table(name, context.principal, rights)
     return Access(table, rights, rights.readable(), system)
 
 
+def activity_access(
+    context: Context,
+    table: Table,
+    rights: TableRights,
+    *,
+    after: int | None = None,
+    until: int = 0,
+) -> Access:
+    """The activity, cut to what this caller may view of the tables it tells of."""
+    shown = activity.shown_table(table, positions=after is not None)
+    hidden = rights.read_blacklist
+    readable = {name: column for name, column in shown.columns.items() if name not in hidden}
+    source = activity.entries(context, after=after, until=until)
+    return Access(shown, rights, readable, None, source)
+
+
 def plan_list(context: Context, name: str, query: ListQuery) -> ReadPlan:
     """Raises Forbidden, NotFound, InvalidRequest naming the unknown thing."""
-    where = access(context, name)
+    return plan_access(context, access(context, name), query)
+
+
+def plan_access(context: Context, where: Access, query: ListQuery) -> ReadPlan:
+    """A list of what the caller was found to see."""
     table = where.table
     depends = _depends(context, table)
     filters = tuple(_filter(context, where, item, depends) for item in query.filters)
@@ -204,6 +230,7 @@ def plan_list(context: Context, name: str, query: ListQuery) -> ReadPlan:
         depends=frozenset(depends),
         scope=_scope(context, where, filters),
         cacheable=_cacheable(where, fields),
+        source=where.source,
     )
 
 
@@ -219,6 +246,7 @@ def plan_item(context: Context, name: str, columns: tuple[str, ...] | None) -> I
         depends=frozenset(_depends(context, where.table)),
         scope=_scope(context, where, ()),
         cacheable=_cacheable(where, fields),
+        source=where.source,
     )
 
 
@@ -234,13 +262,6 @@ def primary_key(table: Table) -> Column:
     if table.primary_key is None:
         raise InvalidRequest(f'The table "{table.name}" has no primary key of one column.')
     return table.columns[table.primary_key]
-
-
-def _cacheable(where: Access, fields: Mapping[str, Field]) -> bool:
-    """Whether topics tell of all that these fields rest on."""
-    if where.system is not None and where.system.volatile & fields.keys():
-        return False
-    return where.table.managed
 
 
 def _depends(context: Context, table: Table) -> set[str]:

@@ -2,7 +2,8 @@
 
 Every source of rows refers to ``ctx`` (``shared.changes.actor_cte``): PostgreSQL never runs a CTE
 nobody refers to, and the entry would silently say ``db:<role>``. ``status_rule`` says which rows a
-change of status reaches, the conditions of the callers' rights which rows at all.
+change of status reaches, the conditions of the callers' rights which rows at all. ``shown`` are the
+fields of a row of alias ``t`` as the answer has them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,8 @@ from typing import Final
 from shared.catalogue import Column, Table
 from shared.changes import actor_cte
 from shared.context import Actor
-from shared.rows.compile import shown_fields, table_name, where
-from shared.rows.plan import TABLE, Field
+from shared.rows.compile import table_name, where
+from shared.rows.plan import TABLE
 from shared.rows.values import array_of, bound, operand, stored_cast, stored_type, typed
 from shared.sql import EMPTY, Sql, ident, join, literal, raw
 
@@ -76,7 +77,7 @@ class Batch:
         return operand(self.key, TABLE) + raw(" = ") + self.value(self.key)
 
 
-def insert(batch: Batch, fields: Mapping[str, Field]) -> Sql:
+def insert(batch: Batch, shown: Sql) -> Sql:
     """New rows without a key of their own."""
     return (
         raw("WITH ")
@@ -84,14 +85,12 @@ def insert(batch: Batch, fields: Mapping[str, Field]) -> Sql:
         + raw(", w AS (")
         + _insert(batch, EMPTY)
         + raw(") SELECT ")
-        + shown_fields(batch.table, fields)
+        + shown
         + raw(" FROM w AS t")
     )
 
 
-def put(
-    batch: Batch, fields: Mapping[str, Field], allowed: Sequence[Sql], *, add: bool, edit: bool
-) -> Sql:
+def put(batch: Batch, shown: Sql, allowed: Sequence[Sql], *, add: bool, edit: bool) -> Sql:
     """Rows with keys: updated where they exist and ``allowed`` holds, inserted else.
 
     A row that exists but may not be changed meets the unique key: NotUnique.
@@ -105,7 +104,6 @@ def put(
         unless = _unless_updated(batch) if edit else EMPTY
         steps.append(raw("inserted AS (") + _insert(batch, unless) + raw(")"))
         parts.append(raw("SELECT * FROM inserted"))
-    shown = shown_fields(batch.table, fields)
     if add and batch.key.auto_increment:
         shown += raw(", ") + _follow(batch.table, batch.key)
     rows = raw("(") + join(" UNION ALL ", parts) + raw(")")
@@ -119,7 +117,7 @@ def put(
     )
 
 
-def update(batch: Batch, fields: Mapping[str, Field], allowed: Sequence[Sql]) -> Sql:
+def update(batch: Batch, shown: Sql, allowed: Sequence[Sql]) -> Sql:
     """Existing rows, by key; those that ``allowed`` does not cover are left out of the answer."""
     return (
         raw("WITH ")
@@ -127,9 +125,25 @@ def update(batch: Batch, fields: Mapping[str, Field], allowed: Sequence[Sql]) ->
         + raw(", w AS (")
         + _update(batch, allowed)
         + raw(") SELECT ")
-        + shown_fields(batch.table, fields)
+        + shown
         + raw(" FROM ")
         + batch.in_order(raw("w"))
+    )
+
+
+def untouched(batch: Batch, shown: Sql, allowed: Sequence[Sql]) -> Sql:
+    """The rows of a batch that names nothing but keys, as they are."""
+    source = raw(" AS t, i") if batch.many else raw(" AS t")
+    return (
+        raw("WITH ")
+        + batch.inputs()
+        + raw(" SELECT ")
+        + shown
+        + raw(" FROM ")
+        + table_name(batch.table)
+        + source
+        + where([batch.is_row(), *allowed])
+        + (raw(" ORDER BY i.n") if batch.many else EMPTY)
     )
 
 
@@ -161,13 +175,11 @@ def seen(table: Table, key: Column, keys: Sequence[object], visible: Sql) -> Sql
     )
 
 
-def item(
-    table: Table, key: Column, value: object, fields: Mapping[str, Field], visible: Sql
-) -> Sql:
+def item(table: Table, key: Column, value: object, shown: Sql, visible: Sql) -> Sql:
     """One row as shown."""
     return (
         raw("SELECT ")
-        + shown_fields(table, fields)
+        + shown
         + raw(" FROM ")
         + table_name(table)
         + raw(" AS t")
