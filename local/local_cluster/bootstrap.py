@@ -1,25 +1,37 @@
-"""What must be there before the services: the database, its schema, the administrator.
+"""What must be there before the services: keys, the database, its schema, the administrator.
 
 Run as a process of its own, forked from the preloaded parent.
 """
 
 import asyncio
+import json
 import os
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import msgspec
 
 from auth_service import administrator
+from local_cluster.home import Home
+from shared.identity import generate_keys
 from shared.migrations import migrate
 from shared.settings import load_settings
 from shared.sql import ident, raw
 
 
 def main() -> None:
+    make_keys(Home(Path(os.environ["DIRECTOIRE_DATA"])))
     url = os.environ["DATABASE_URL"]
     asyncio.run(ensure_database(url))
     migrate(url)
     asyncio.run(administrator.bootstrap(load_settings(administrator.AdministratorSettings)))
+
+
+def make_keys(home: Home) -> None:
+    """The gateway's key pair, kept for all later starts."""
+    if not home.has_secret("identity"):
+        home.secret("identity", json.dumps(msgspec.to_builtins(generate_keys())))
 
 
 async def ensure_database(url: str) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from local_cluster.errors import Refused
 from local_cluster.home import Home, Ports
 from local_cluster.instance import Instance
 from local_cluster.settings import Settings
@@ -101,8 +100,7 @@ class Cluster:
         """Start and return when all is healthy. Raises Refused with the reason."""
         began = time.monotonic()
         try:
-            if not self._instance.start():
-                raise Refused(f"A cluster runs in {self.data} already.")
+            self._instance.start()
         except BaseException:
             self._clean_up()
             raise

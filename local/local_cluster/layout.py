@@ -129,19 +129,5 @@ def _gateway(plan: Plan, name: str, services: list[Member]) -> Member:
 
 
 def keys_of(home: Home) -> Keys:
-    """The instance's key pair, made at its first start."""
-    if not home.has_secret("identity"):
-        from shared.identity import generate_keys  # noqa: PLC0415 - half a second, once
-
-        made = generate_keys()
-        home.secret(
-            "identity",
-            json.dumps(
-                {
-                    "private_key": made.private_key,
-                    "public_keys": made.public_keys,
-                    "key_id": made.key_id,
-                }
-            ),
-        )
+    """The instance's key pair, which the bootstrap made."""
     return Keys(**json.loads(home.secret("identity")))

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn, TypedDict
 
-from local_cluster.processes import call_it, die_with
+from local_cluster.processes import call_it, die_with, give_memory_back
 
 
 class Fork(TypedDict):
@@ -54,6 +54,7 @@ def main() -> None:
     call_it("preload")
     _import(sys.argv[1:])
     gc.collect()
+    give_memory_back()
     gc.freeze()  # the collector then leaves the shared pages alone
     _tell({"ready": True})
     waiting = selectors.EpollSelector()

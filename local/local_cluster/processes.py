@@ -103,6 +103,12 @@ def call_it(name: str) -> None:
     _LIBC.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
+def give_memory_back() -> None:
+    """Return what the C library holds in reserve; not every C library can."""
+    with contextlib.suppress(AttributeError):
+        _LIBC.malloc_trim(0)
+
+
 def started_at(pid: int) -> int | None:
     """When a process started, in clock ticks since boot: with the pid it names it for good.
 

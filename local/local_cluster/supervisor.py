@@ -123,21 +123,19 @@ class Supervisor:
             server.variable: server.url for server in servers if server.variable
         }
         environment = self._environment()
-        members = layout.members(
-            Plan(
-                settings=self._settings,
-                home=self._home,
-                ports=self._ports,
-                keys=layout.keys_of(self._home),
-                environment=environment | self._urls,
-            )
-        )
         forker = self._forker(environment)
         kept = {server.name: self._keep_server(server) for server in servers}
         if "postgres" in kept:
             await kept["postgres"].ready()
         await self._bootstrap(forker, environment | self._urls)
-        self._services = [self._keep_member(member, forker) for member in members]
+        plan = Plan(
+            settings=self._settings,
+            home=self._home,
+            ports=self._ports,
+            keys=layout.keys_of(self._home),
+            environment=environment | self._urls,
+        )
+        self._services = [self._keep_member(member, forker) for member in layout.members(plan)]
         await _all(keeper.ready() for keeper in (*self._servers, *self._services))
         await self._ask_through_gateway()
 
@@ -160,7 +158,7 @@ class Supervisor:
 
     def _forker(self, environment: Mapping[str, str]) -> Forker:
         forker = Forker(
-            (*layout.MODULES.values(), layout.BOOTSTRAP),
+            tuple(layout.MODULES.values()),  # not the bootstrap: it ends, alembic would stay
             {**_FRUGAL, **environment, MARK: f"{self._home.instance}/preload"},
             self._home.logs / "preload.log",
         )
@@ -201,6 +199,7 @@ class Supervisor:
         told = {
             **environment,
             MARK: f"{self._home.instance}/bootstrap",
+            "DIRECTOIRE_DATA": str(self._home.data),
             "DIRECTOIRE_ADMIN_EMAIL": self._email(),
             "DIRECTOIRE_ADMIN_PASSWORD": self._password(),
             "DIRECTOIRE_ADMIN_TOKEN": self._home.secret("admin-token"),

@@ -14,7 +14,7 @@ from local_cluster.cluster import Cluster
 from local_cluster.errors import Refused
 from local_cluster.home import Home
 from local_cluster.instance import Instance
-from local_cluster.processes import marked, started_at
+from local_cluster.processes import MARK, marked, started_at
 from local_cluster.settings import read_settings
 
 pytestmark = pytest.mark.xdist_group("supervisor")  # one start of all servers is enough
@@ -125,23 +125,26 @@ def test_a_taken_port_is_told_in_one_sentence(cluster: Cluster) -> None:
         Instance(settings).start()
 
 
-def test_down_leaves_nothing_even_when_the_supervisor_was_killed(cluster: Cluster) -> None:
+def test_nothing_outlives_a_killed_supervisor(cluster: Cluster) -> None:
     home = Home(cluster.data)
-    processes = cluster.processes
-    known = {pid: started_at(pid) for pid in processes.values()}
-    assert marked(home.instance)
-    os.kill(processes["supervisor"], signal.SIGKILL)
-    down = command(cluster, "down")
-    assert down.returncode == 0
-    assert not marked(home.instance)
-    assert not [pid for pid, since in known.items() if started_at(pid) == since]
-    assert command(cluster, "ps").stderr.startswith("Nothing runs on ")
-
-
-def test_killed_processes_end_by_themselves_with_the_supervisor(cluster: Cluster) -> None:
-    cluster.start()
     known = {pid: started_at(pid) for pid in cluster.processes.values()}
+    assert marked(home.instance)
     cluster.kill("supervisor")
     until = time.monotonic() + 15
     while any(started_at(pid) == since for pid, since in known.items()):
         assert time.monotonic() < until
+    assert command(cluster, "down").returncode == 0
+    assert not marked(home.instance)
+    assert command(cluster, "ps").stderr.startswith("Nothing runs on ")
+
+
+def test_what_stays_behind_is_found_by_its_mark(cluster: Cluster) -> None:
+    home = Home(cluster.data)
+    with subprocess.Popen(
+        [sys.executable, "-c", "import signal; signal.pause()"],
+        env={MARK: f"{home.instance}/epmd"},
+        start_new_session=True,
+    ) as orphan:
+        assert marked(home.instance) == {orphan.pid}
+        assert command(cluster, "down").stdout == "stopped; nothing is left running\n"
+        assert orphan.wait(timeout=5) == -signal.SIGTERM
