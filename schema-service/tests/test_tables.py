@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from shared.database import Database
 from shared.identity import Principal
 from shared.sql import fixed, param, raw
@@ -104,19 +102,17 @@ async def test_the_name_of_an_index_is_taken_too(service: Client) -> None:
     assert body["success"] is False
 
 
-@pytest.mark.parametrize(
-    "name", ["", "a b", "a.b", 'a"b', "ä", "a/b", "directus_x", "x" * 64, None, 7]
-)
-async def test_a_bad_name_is_refused(service: Client, name: object) -> None:
-    status, body = await service.send("POST", "tables", json={"name": name})
-    assert status == 400
-    assert body["error"]["message"] == "Invalid table name"  # type: ignore[index]
+async def test_a_bad_name_is_refused(service: Client) -> None:
+    for name in ("", "a b", "a.b", 'a"b', "ä", "a/b", "directus_x", "x" * 64, None, 7):
+        status, body = await service.send("POST", "tables", json={"name": name})
+        assert status == 400, name
+        assert body["error"]["message"] == "Invalid table name"  # type: ignore[index]
 
 
-@pytest.mark.parametrize("name", ["order", "user-notes", "CamelCase", "2024", "-", "x" * 63])
-async def test_reserved_words_hyphens_and_case_are_names_too(service: Client, name: str) -> None:
-    assert (await create(service, name))["data"]["name"] == name
-    assert (await ask(service, "GET", f"tables/{name}"))["data"]["name"] == name
+async def test_reserved_words_hyphens_and_case_are_names_too(service: Client) -> None:
+    for name in ("order", "user-notes", "CamelCase", "2024", "-", "x" * 63):
+        assert (await create(service, name))["data"]["name"] == name
+        assert (await ask(service, "GET", f"tables/{name}"))["data"]["name"] == name
 
 
 async def test_the_list_holds_what_the_caller_may_view(service: Client, database: Database) -> None:

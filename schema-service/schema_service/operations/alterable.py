@@ -17,7 +17,7 @@ def alterable(context: Context, name: str, *, structure: bool = True) -> Table:
         raise Forbidden
     if not context.rights.of(table).alter:
         raise Forbidden
-    if structure and (table.is_system or name == "alembic_version"):
+    if structure and table.is_system:
         raise Forbidden("Tables of the system keep their structure.")
     if table.is_system and not context.principal.is_admin:
         raise Forbidden
