@@ -265,6 +265,7 @@ _BUILT_IN_OWNERS: Final[Mapping[str, str]] = {
     "directus_messages_recipients": "recipient",
     "directus_preferences": "user",
     "directus_bookmarks": "user",
+    "directus_activity": "user",
 }
 
 
