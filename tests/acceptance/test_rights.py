@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
-from wire import Api
+from wire import Api, Reply
 
 pytestmark = pytest.mark.xdist_group("acceptance")
 
@@ -53,6 +53,12 @@ async def test_own_rows_only_in_rows_and_counts(office: Office) -> None:
     ]
 
 
+def told(reply: Reply) -> object:
+    """What a reply says, apart from what differs in any two replies."""
+    error = reply.json.get("error", {})
+    return reply.json | {"error": {k: v for k, v in error.items() if k == "code"}}
+
+
 async def test_a_hidden_row_is_as_good_as_none(office: Office) -> None:
     bobs = (await office.bob.get(f"tables/{office.table}/rows")).data[0]["id"]
     path = f"tables/{office.table}/rows/{bobs}"
@@ -61,10 +67,7 @@ async def test_a_hidden_row_is_as_good_as_none(office: Office) -> None:
         hidden = await office.ann.send(method, path, json=body)
         absent = await office.ann.send(method, missing, json=body)
         assert hidden.status == absent.status
-        assert (
-            str(hidden.json).replace(str(bobs), "ID").split("request_id")[0]
-            == str(absent.json).replace("999999", "ID").split("request_id")[0]
-        )
+        assert told(hidden) == told(absent)
     assert (await office.bob.get(path)).data["text"] == "b1"
 
 
