@@ -27,6 +27,7 @@ async def ids(shop: Client, query: str, table: str = "groceries") -> list[int]:
 
 
 ANY = "preview=1&"
+LOW = [1, 2, 4, 5, 6]  # titles before Z
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,9 @@ async def test_lists(shop: Client, case: Case) -> None:
             "filters[stock][lt]=99999999999",
             [1, 3, 4, 5, 6],
         ),
+        Case("a decimal beyond the column compares", "filters[price][lt]=1e9", [1, 2, 3, 5, 6]),
+        Case("a float beyond the column compares", "filters[weight][lt]=1e99", [1, 2]),
+        Case("a text longer than the column compares", "filters[title][lt]=" + "Z" * 50, LOW),
         Case("a number beyond every type too", "filters[id][gt]=1e30", []),
         Case("what is no number equals nothing", "filters[stock]=abc", []),
         Case("what is no number is not unequal either", "filters[stock][neq]=abc", []),

@@ -159,8 +159,8 @@ def _filter(column: str, entry: Value) -> Filter:
 
 
 def _either(column: str, logical: Value | None) -> bool:
-    word = logical.strip().lower() if isinstance(logical, str) else logical
-    if word not in {None, "", "and", "or"}:
+    word = _word(logical).lower()
+    if word not in {"", "and", "or"}:
         raise InvalidRequest(f'"logical" of the filter on "{column}" is and or or', field=column)
     return word == "or"
 
@@ -196,7 +196,14 @@ def _orders(query: Query) -> tuple[Order, ...]:
 
 
 def _order(column: str, direction: Value | None, field: str) -> Order:
-    word = direction.strip().upper() if isinstance(direction, str) else direction
-    if word not in {None, "", "ASC", "DESC"}:
+    word = _word(direction).upper()
+    if word not in {"", "ASC", "DESC"}:
         raise InvalidRequest(f'the direction for "{column}" is ASC or DESC', field=field)
     return Order(column, word == "DESC")
+
+
+def _word(value: Value | None) -> str:
+    """A parameter that is one word; an array is a word nobody knows."""
+    if value is None:
+        return ""
+    return value.strip() if isinstance(value, str) else "[]"

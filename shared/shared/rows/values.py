@@ -8,6 +8,7 @@ Source: contract, list (b).
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time
@@ -73,23 +74,11 @@ def comparison_type(column: Column) -> str:
 
 
 def compared(column: Column, text: str) -> Typed:
-    """The value of a filter. A number outside the column's range still compares. Raises Unfit."""
-    kind = column.kind
-    if kind is Kind.INTEGER:
-        number = _number(text)
-        limit = _RANGES.get(column.pg_type)
-        if number != number.to_integral_value():
-            return "numeric", number
-        if limit is None or not -limit <= number < limit:
-            return "numeric", number
-        return column.pg_type, int(number)
-    if kind is Kind.DATE:
-        moment = _moment(text)
-        if moment.time() != time():
-            return "timestamp", moment
-        return column.pg_type, moment.date()
-    value = _READERS[kind](column, text)
-    return comparison_type(column), value
+    """The value of a filter. What is too large to be stored still compares. Raises Unfit."""
+    reader = _COMPARED.get(column.kind)
+    if reader is not None:
+        return reader(column, text)
+    return comparison_type(column), _READERS[column.kind](column, text)
 
 
 def equal_values(column: Column, words: tuple[str, ...]) -> list[object]:
@@ -325,4 +314,49 @@ _READERS: Final[Mapping[Kind, Callable[[Column, Any], object]]] = {
     Kind.TEXT: _text,
     Kind.JSON: _json,
     Kind.ALIAS: _no_value,
+}
+
+
+# ── the kinds whose filters reach further than their columns ──────────────────────────────────────
+
+
+def _compared_integer(column: Column, text: str) -> Typed:
+    number = _number(text)
+    limit = _RANGES.get(column.pg_type)
+    if number != number.to_integral_value() or limit is None or not -limit <= number < limit:
+        return "numeric", number
+    return column.pg_type, int(number)
+
+
+def _compared_float(column: Column, text: str) -> Typed:
+    number = float(_number(text))
+    if math.isinf(number):
+        raise Unfit("the number is out of range")
+    return column.pg_type if abs(number) <= _LARGEST_FLOAT4 else "float8", number
+
+
+def _compared_decimal(column: Column, text: str) -> Typed:
+    number = _number(text)
+    return ("numeric", number) if column.pg_type == "numeric" else ("text", str(number))
+
+
+def _compared_date(column: Column, text: str) -> Typed:
+    moment = _moment(text)
+    if moment.time() != time():
+        return "timestamp", moment
+    return column.pg_type, moment.date()
+
+
+def _compared_text(column: Column, text: str) -> Typed:
+    if column.pg_type == "uuid":
+        return "uuid", _text(column, text)
+    return comparison_type(column), _plain_text(text)
+
+
+_COMPARED: Final[Mapping[Kind, Callable[[Column, str], Typed]]] = {
+    Kind.INTEGER: _compared_integer,
+    Kind.FLOAT: _compared_float,
+    Kind.DECIMAL: _compared_decimal,
+    Kind.DATE: _compared_date,
+    Kind.TEXT: _compared_text,
 }
