@@ -4,7 +4,9 @@
 of 8, one statement a request; ``/memory/…`` answers the same bytes without a database.
 """
 
+import asyncio
 import base64
+import os
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -67,11 +69,19 @@ async def update_row(request: web.Request) -> web.Response:
     return answer(f'{{"data":{row}}}'.encode())
 
 
+def store(path: Path, content: bytes) -> None:
+    """Written and synced: what was answered for survives a crash on both sides."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 async def upload(request: web.Request) -> web.Response:
     """Base64 in JSON, as the API takes it, to a file and a row."""
     body = msgspec.json.decode(await request.read())
     name = uuid.uuid4().hex
-    (request.app[FOLDER] / name).write_bytes(base64.b64decode(body["data"]))
+    await asyncio.to_thread(store, request.app[FOLDER] / name, base64.b64decode(body["data"]))
     row = await request.app[POOL].fetchval(QUERIES["create"], body["name"], name, 0, "")
     return answer(f'{{"data":{row}}}'.encode())
 
