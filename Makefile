@@ -33,6 +33,12 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@scripts/install $(VENV) requirements/dev.txt
 	@touch $@
 
+# The published clients of the API, each apart from everything else, as their users have them.
+CLIENTS := tests/acceptance/clients/package.json tests/acceptance/clients/package-lock.json
+$(VENV)/.clients: $(VENV)/.dev requirements/clients.txt $(CLIENTS)
+	@scripts/install-clients $(VENV)
+	@touch $@
+
 # --- the cluster -------------------------------------------------------------------------------
 
 up: $(VENV)/.run  ## start the whole cluster; does no harm when it runs
@@ -67,7 +73,7 @@ check: lint  ## lint, types, import contracts, what must never be
 	@$(VENV)/bin/lint-imports
 	@$(RUN) -m pytest -q tests/architecture
 
-test: $(VENV)/.dev  ## all tests, beside real throw-away servers
+test: $(VENV)/.dev $(VENV)/.clients  ## all tests, beside real throw-away servers
 	@$(RUN) -m local_cluster.throwaway -- $(RUN) -m pytest -n 2 --dist loadgroup -q $(TESTS)
 
 bench: $(VENV)/.dev  ## requests a second, each beside its floor
