@@ -1,5 +1,6 @@
 """Tables over HTTP: list, describe, create, change, drop."""
 
+import asyncio
 from typing import Any
 
 from shared.database import Database
@@ -93,6 +94,16 @@ async def test_a_name_already_taken_is_refused_and_changes_nothing(
     body = await ask(service, "POST", "tables", {"name": "projects"})
     assert body["success"] is False
     assert body["error"]["message"] == 'Table "projects" already exists'
+    assert await database.fetchval(raw("SELECT count(*) FROM directus_tables")) == 1
+
+
+async def test_of_two_who_take_a_name_at_once_one_gets_it(
+    service: Client, database: Database
+) -> None:
+    sent = {"name": "projects"}
+    answers = await asyncio.gather(*(service.send("POST", "tables", json=sent) for _ in range(3)))
+    assert [status for status, _ in answers] == [200] * 3
+    assert sum(body["success"] for _, body in answers) == 1  # type: ignore[index]
     assert await database.fetchval(raw("SELECT count(*) FROM directus_tables")) == 1
 
 

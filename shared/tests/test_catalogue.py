@@ -164,7 +164,8 @@ async def test_system_tables_are_known_with_owners_and_states(database: Database
     tables = (await load_catalogue(database)).tables
     owners = {name: table.owner_columns for name, table in tables.items() if table.owner_columns}
     assert owners == {
-        "directus_activity": ("user",), "directus_bookmarks": ("user",), "directus_files": ("user",),
+        "directus_activity": ("user",), "directus_bookmarks": ("user",),
+        "directus_files": ("user",),
         "directus_messages_recipients": ("recipient",), "directus_preferences": ("user",),
         "directus_users": ("id",),
     }  # fmt: skip

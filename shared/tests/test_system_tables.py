@@ -1,5 +1,6 @@
 """The rules of the system tables, over the row routes: they hold whichever service has them."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from hashlib import md5, sha256
 from typing import Any
@@ -153,6 +154,19 @@ async def test_the_last_administrator_stays_one(service: Client, database: Datab
     await ask(service, "PUT", "users/rows/3", {"group": 1})
     await ask(service, "PUT", "users/rows/1", {"active": 0})
     assert await value(database, "active", 1) == 0
+
+
+async def test_of_two_last_administrators_that_leave_at_once_one_stays(
+    service: Client, database: Database
+) -> None:
+    await ask(service, "PUT", "users/rows/3", {"group": 1})
+    answers = await asyncio.gather(
+        service.send("PUT", "tables/directus_users/rows/1", json={"group": 2}),
+        service.send("DELETE", "tables/directus_users/rows/3"),
+    )
+    assert sorted(status for status, _ in answers) == [200, 403]
+    left = raw('SELECT count(*) FROM directus_users WHERE "group" = 1 AND active = 1')
+    assert await database.fetchval(left) == 1
 
 
 async def test_nobody_raises_himself(service: Client, database: Database) -> None:
