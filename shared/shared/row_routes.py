@@ -8,6 +8,7 @@ from aiohttp import web
 from shared import rows
 from shared.answers import Answer
 from shared.http import CONTEXT, read_body, read_query, respond
+from shared.rows import entries
 from shared.service import CHANGES, DATABASE, Route, any_update, delete, get, patch, post, put
 
 
@@ -20,6 +21,13 @@ async def list_rows(request: web.Request) -> web.Response:
 
 async def get_row(request: web.Request) -> web.Response:
     answer = await rows.get_row(
+        request.app[DATABASE], request[CONTEXT], _table(request), _key(request), read_query(request)
+    )
+    return respond(request, answer)
+
+
+async def list_revisions(request: web.Request) -> web.Response:
+    answer = await entries.list_revisions(
         request.app[DATABASE], request[CONTEXT], _table(request), _key(request), read_query(request)
     )
     return respond(request, answer)
@@ -99,4 +107,5 @@ def row_routes(*tables: str) -> list[Route]:
         get(f"{rows_of}/{{id}}", get_row),
         *any_update(f"{rows_of}/{{id}}", update_row),
         delete(f"{rows_of}/{{id}}", delete_row),
+        get(f"{rows_of}/{{id}}/revisions", list_revisions),
     ]

@@ -8,12 +8,11 @@ Source: contract 7.11, readings 43 and 69.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, LiteralString
+from typing import Final
 
 import msgspec
 
-from shared.catalogue import ACTIVITY, Column, Table
-from shared.column_types import Kind
+from shared.catalogue import Column, Table
 from shared.context import Context
 from shared.rights import TableRights
 from shared.sql import EMPTY, Sql, join, literal, param, raw
@@ -50,7 +49,7 @@ Shown = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What one caller may see of the entries of one table. ``columns`` None: every one, for ever."""
+    """What one caller may see of a table's entries. ``columns`` None: every one, for ever."""
 
     table: Table
     rights: TableRights

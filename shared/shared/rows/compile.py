@@ -31,6 +31,11 @@ KEY: Final = object()  # stands for the key in an item's statement
 _USUAL_LIMITS: Final = frozenset({1, 5, 10, 20, 25, 50, 100, 200, 500, 1000})
 _USUAL_STATUSES: Final = frozenset({"0", "1", "2"})
 _DATETIME: Final[LiteralString] = "YYYY-MM-DD HH24:MI:SS"
+# Entries without positions, and those with one that retention has left: one snapshot sees either.
+_ENTRIES: Final = (
+    "SELECT NULL::text AS status, (SELECT r.position - r.retained FROM directoire.relay r)"
+    " + (SELECT count(*) FROM directoire.outbox) AS n"
+)
 _DATETIME_ISO: Final[LiteralString] = 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'  # on system tables
 
 
@@ -260,6 +265,8 @@ def _limit(limit: int) -> Sql:
 
 def _counts(plan: ReadPlan, counts: Counts) -> Sql:
     table = plan.table
+    if counts.kept and plan.source:
+        return raw(_ENTRIES)
     if counts.kept:
         kept = literal(str(table.oid))  # a constant of the table, like its name
         return raw("SELECT status, n FROM directoire.table_counts(") + kept + raw("::oid)")

@@ -127,7 +127,8 @@ class Access:
     rights: TableRights
     readable: Mapping[str, Column]
     system: SystemTable | None
-    source: Sql = EMPTY
+    source: Sql = EMPTY  # what stands for the table in FROM
+    open: bool = False  # and shows every row of it
 
     def column(self, name: str, use: str) -> Column:
         """A column to filter or order by. Raises InvalidRequest."""
@@ -184,7 +185,8 @@ def activity_access(
     hidden = rights.read_blacklist
     readable = {name: column for name, column in shown.columns.items() if name not in hidden}
     source = activity.entries(context, after=after, until=until)
-    return Access(shown, rights, readable, None, source)
+    whole = context.rights.admin and after is None
+    return Access(shown, rights, readable, None, source, open=whole)
 
 
 def plan_list(context: Context, name: str, query: ListQuery) -> ReadPlan:
@@ -411,4 +413,6 @@ def _counts(where: Access, visible: Sql) -> Counts:
     table = where.table
     status = table.columns[table.status_column] if table.status_column is not None else None
     kept = table.managed and visible == EMPTY
+    if where.source:  # of the activity everything is seen by administrators only
+        kept = where.open
     return Counts(kept, status)

@@ -13,6 +13,7 @@ from shared.catalogue import Catalogue
 from shared.context import Context
 from shared.database import Database
 from shared.rights import Rights
+from shared.rows import activity
 from shared.rows.compile import KEY, compile_item, compile_list
 from shared.rows.parse import MAX_ROWS, parse_columns, parse_list, wants_meta
 from shared.rows.plan import ItemPlan, ReadPlan, plan_item, plan_list
@@ -46,8 +47,24 @@ async def list_rows(database: Database, context: Context, table: str, query: Que
         plan = plan_list(context, table, parse_list(query))
         known = _remember(shape, context, plan, compile_list(plan), plan.fields)
     plan: ReadPlan = known.plan
-    records = await database.fetch(FixedSql((known.text,), known.values))
-    rows = [dict(zip(known.names, record, strict=False)) for record in records if record[-1]]
+    return _listed(context, plan, known.names, await database.fetch(_statement(known)))
+
+
+async def fetch_list(
+    database: Database, plan: ReadPlan
+) -> tuple[list[dict[str, Any]], dict[str, int] | None]:
+    """The rows of a plan of an operation's own making, and its counts."""
+    records = await database.fetch(compile_list(plan))
+    return _rows(plan, tuple(plan.fields), records), _counts(plan, records)
+
+
+def _statement(known: "_Compiled") -> FixedSql:
+    return FixedSql((known.text,), known.values)
+
+
+def _listed(context: Context, plan: ReadPlan, names: tuple[str, ...], records: list[Any]) -> Answer:
+    table = plan.table.name
+    rows = _rows(plan, names, records)
     if plan.single:
         row = rows[0] if rows else None
         body = envelopes.item(context.version, table, row, meta=plan.meta)
@@ -96,7 +113,15 @@ async def _fetch_item(
         return None
     values = tuple(value if item is KEY else item for item in known.values)
     record = await database.fetchrow(FixedSql((known.text,), values))
-    return None if record is None else dict(zip(known.names, record, strict=False))
+    if record is None:
+        return None
+    row = dict(zip(known.names, record, strict=False))
+    return activity.finished(row) if plan.source else row
+
+
+def _rows(plan: ReadPlan, names: tuple[str, ...], records: list[Any]) -> list[dict[str, Any]]:
+    rows = [dict(zip(names, record, strict=False)) for record in records if record[-1]]
+    return [activity.finished(row) for row in rows] if plan.source else rows
 
 
 def _counts(plan: ReadPlan, records: list[Any]) -> dict[str, int] | None:

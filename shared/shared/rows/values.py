@@ -110,7 +110,7 @@ def stored(column: Column, value: Any) -> object:
     try:
         return _READERS[column.kind](column, value)
     except Unfit as error:
-        shown = value if isinstance(value, str) else _JSON.encode(value).decode()
+        shown = value if isinstance(value, str) else json.dumps(value, default=str)
         if len(shown) > _SHOWN:
             shown = shown[:_SHOWN] + "…"
         shown = shown.encode(errors="replace").decode()
@@ -286,14 +286,13 @@ def _text(column: Column, value: Any) -> object:
 
 
 def _json(_column: Column, value: Any) -> str:
-    text = value if isinstance(value, str) else _JSON.encode(value).decode()
-    if "\\u0000" in text:
-        raise Unfit("it cannot hold a NUL character")
     try:
-        text.encode()
-        json.loads(text)
+        text = value if isinstance(value, str) else _JSON.encode(value).decode()
+        msgspec.json.decode(text.encode())
     except (ValueError, RecursionError) as error:
         raise Unfit("it takes JSON") from error
+    if "\\u0000" in text:
+        raise Unfit("it cannot hold a NUL character")
     return text
 
 
