@@ -25,7 +25,7 @@ EVIL = 'na"me'
 
 
 def column(name: str, kind: Kind, pg_type: str, **more: Any) -> Column:
-    values: dict[str, Any] = {found.name: None for found in fields(Column)} | {
+    values: dict[str, Any] = dict.fromkeys(field.name for field in fields(Column)) | {
         "name": name,
         "pg_type": pg_type,
         "nullable": True,
@@ -55,7 +55,7 @@ KINDS = [
     column(EVIL, Kind.TEXT, "text"),
 ]
 
-PLAIN: dict[str, Any] = {
+PLAIN: dict[str, Any] = dict.fromkeys(field.name for field in fields(Table)) | {
     "name": EVIL,
     "oid": 42,
     "columns": {found.name: found for found in KINDS},
@@ -64,7 +64,7 @@ PLAIN: dict[str, Any] = {
     "managed": True,
     "is_system": False,
 }
-THINGS = Table(**{found.name: None for found in fields(Table)} | PLAIN)
+THINGS = Table(**PLAIN)
 LIST = ReadPlan(
     table=THINGS,
     fields={"id": ID, EVIL: THINGS.columns[EVIL]},
