@@ -6,6 +6,7 @@ turn, medians of three. ``--only WORD`` takes the cases with that word in their 
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -84,6 +85,9 @@ async def run(cases: Sequence[Case], rounds: int, seconds: float) -> None:
     def say(what: str) -> None:
         print(f"· {what}", file=sys.stderr, flush=True)
 
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # leave nothing
     async with set_stage(say) as stage:
         idle = memory_of(stage)
         results: list[Result] = []
@@ -108,6 +112,8 @@ def main() -> None:
         asyncio.run(run(cases, min(arguments.rounds, 10), min(arguments.seconds, 30.0)))
     except (Unusable, Refused) as fault:
         sys.exit(str(fault))
+    except asyncio.CancelledError:
+        sys.exit("stopped")
 
 
 if __name__ == "__main__":

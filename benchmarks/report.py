@@ -74,6 +74,7 @@ def show(results: Sequence[Result], notes: Sequence[str]) -> None:
             table.add_row(*line)
         table.add_section()
     console = Console()
+    console.width = max(console.width, 110)  # wide enough for whole words, also into a file
     console.print(table)
     for note in notes:
         console.print(note)

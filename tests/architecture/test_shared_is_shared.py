@@ -23,9 +23,6 @@ RUN_BY_ITSELF = {
     "shared.testing",  # fixtures of every test
     "shared.fault_proxy",  # cuts and delays one role, in the tests of several packages
     "shared.answer_cache",  # the gateway's side of shared.stamps, tried together with the others
-    "shared.fault_proxy",  # cuts and delays connections, in tests
-    # the reader's half of shared.stamps; the scripts of both halves are one mechanism
-    "shared.answer_cache",
     "shared.migrations",  # a job: python -m shared.migrations
 }
 
