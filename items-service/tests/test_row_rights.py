@@ -235,3 +235,23 @@ async def test_answers_say_what_they_rest_on(shop: Client) -> None:
         "group",
     )
     assert await headers(Principal(1, 1), "tables/foreign_rows/rows") == (None, None)
+
+
+async def test_who_may_add_but_not_look_is_told_the_key_only(own_shop: Shop) -> None:
+    shop, database = own_shop
+    await database.execute(
+        raw(
+            "INSERT INTO directus_privileges (group_id, table_name, allow_add)"
+            " VALUES (9, 'notes', 1)"
+        )
+    )
+    stranger = shop.as_(STRANGER)
+    _, answer = await stranger.post("tables/notes/rows", {"text": "x"})
+    assert answer["data"] == {"id": 5}
+    for key in (1, 5):
+        status, _ = await stranger.post("tables/notes/rows", {"id": key, "text": "y"})
+        assert status == 409
+    status, _ = await stranger.send("PUT", "tables/notes/rows/5", json={"text": "y"})
+    assert status == 403
+    assert (await stored(database))[5][1] == "x"
+    assert (await stored(database))[1] == NOTES[1]
