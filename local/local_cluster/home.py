@@ -9,6 +9,7 @@ import shutil
 import socket
 import stat
 import tempfile
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,12 +168,17 @@ class Ports:
 
     def __init__(self, home: Home) -> None:
         self._file = home.data / "ports.json"
+        self._taking = threading.Lock()
         try:
             self._ports: dict[str, int] = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             self._ports = {}
 
     def take(self, name: str) -> int:
+        with self._taking:
+            return self._take(name)
+
+    def _take(self, name: str) -> int:
         port = self._ports.get(name)
         others = {port for other, port in self._ports.items() if other != name}
         while port is None or port in others or not is_free("127.0.0.1", port):

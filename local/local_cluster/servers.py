@@ -50,22 +50,33 @@ class Servers:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._say = say
+        self._urls: dict[str, str] = {}
         self._settings = settings
         self._home = home
         self._ports = ports
         self._user = home.servers_user()
         self._place = home.servers()
 
-    def wanted(self) -> list[Server]:
-        """Those whose URL the environment does not give."""
+    def stores(self) -> list[Server]:
+        """PostgreSQL and Redis, where the environment does not give their URLs."""
         settings = self._settings
         servers: list[Server] = []
         if settings.database_url is None:
             servers.append(self._postgres())
         if settings.redis_url is None:
             servers.append(self._redis())
-        if settings.amqp_url is None:
-            servers += self._rabbitmq()
+        return self._noted(servers)
+
+    def brokers(self) -> list[Server]:
+        """RabbitMQ and its port mapper likewise. May take long: it may have to be fetched."""
+        return self._noted(self._rabbitmq() if self._settings.amqp_url is None else [])
+
+    def urls(self) -> dict[str, str]:
+        """By environment variable, of the servers asked for so far."""
+        return dict(self._urls)
+
+    def _noted(self, servers: list[Server]) -> list[Server]:
+        self._urls |= {server.variable: server.url for server in servers if server.variable}
         return servers
 
     def _postgres(self) -> Server:
@@ -140,11 +151,11 @@ class Servers:
         data = self._folder("redis")
         port = self._ports.take("redis")
         password = self._home.secret("redis")
-        kept = "" if self._settings.throwaway else "60 1000"
+        # It keeps no file: what it holds can be lost, and Redis cannot read what Valkey wrote
         configuration = self._write(
             "redis.conf",
             f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {data}\n"
-            f'save "{kept}"\nappendonly no\nloglevel warning\ndaemonize no\nlogfile ""\n'
+            f'save ""\nappendonly no\nloglevel warning\ndaemonize no\nlogfile ""\n'
             "maxmemory 256mb\nmaxmemory-policy allkeys-lru\n",
         )
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -118,16 +118,19 @@ class Supervisor:
     async def _start(self) -> None:
         """Servers and the preloaded parent at once; then the schema; then the services."""
         self._say("starting")
-        servers = await asyncio.to_thread(Servers(self._settings, self._home, self._ports).wanted)
-        self._urls = self._given_urls() | {
-            server.variable: server.url for server in servers if server.variable
-        }
         environment = self._environment()
         forker = self._forker(environment)
-        kept = {server.name: self._keep_server(server) for server in servers}
-        if "postgres" in kept:
-            await kept["postgres"].ready()
-        await self._bootstrap(forker, environment | self._urls)
+        servers = Servers(self._settings, self._home, self._ports, self._tell)
+        brokers = asyncio.create_task(self._keep_servers(servers.brokers))
+        try:
+            stores = await self._keep_servers(servers.stores)
+            self._urls = self._given_urls() | servers.urls()
+            await _all(keeper.ready() for keeper in stores)
+            await self._bootstrap(forker, environment | self._urls)
+            await brokers
+        finally:
+            brokers.cancel()
+        self._urls |= servers.urls()
         plan = Plan(
             settings=self._settings,
             home=self._home,
@@ -138,6 +141,10 @@ class Supervisor:
         self._services = [self._keep_member(member, forker) for member in layout.members(plan)]
         await _all(keeper.ready() for keeper in (*self._servers, *self._services))
         await self._ask_through_gateway()
+
+    async def _keep_servers(self, find: Callable[[], list[Server]]) -> list[Keeper]:
+        """Finding a program may take long: RabbitMQ may have to be fetched."""
+        return [self._keep_server(server) for server in await asyncio.to_thread(find)]
 
     def _given_urls(self) -> dict[str, str]:
         given = {

@@ -42,7 +42,8 @@ async def throwaway_servers(
             redis_url=environ.get("REDIS_URL"),
             amqp_url=environ.get("AMQP_URL"),
         )
-        servers = Servers(settings, home, Ports(home)).wanted()
+        found = Servers(settings, home, Ports(home))
+        servers = [*found.stores(), *found.brokers()]
         keepers = [
             Keeper(
                 server.name,
@@ -60,7 +61,7 @@ async def throwaway_servers(
                 keeper.keep()
             await asyncio.gather(*(keeper.ready() for keeper in keepers))
             given = {name: environ[name] for name in _URLS if environ.get(name)}
-            started = {server.variable: server.url for server in servers if server.variable}
+            started = found.urls()
             if "DATABASE_URL" in started:
                 parts = urlsplit(started["DATABASE_URL"])
                 started["DATABASE_URL"] = urlunsplit(parts._replace(path="/postgres"))
