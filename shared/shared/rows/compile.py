@@ -2,7 +2,7 @@
 
 Values leave PostgreSQL in the form the wire shows (contract, list (b)): decimals and dates as text,
 booleans as 0 and 1, bytes as base64. What PostgreSQL makes no JSON of is cheaper: building it there
-costs more than records and a C encoder (measured: docs/decisions).
+costs more than records and a C encoder (docs/decisions/0010).
 """
 
 from collections.abc import Callable, Iterable, Mapping
