@@ -14,7 +14,10 @@ from shared.errors import InvalidRequest
 Value: TypeAlias = Union[str, dict[str, "Value"]]  # noqa: UP007 - `|` takes no forward name
 Query: TypeAlias = dict[str, Value]
 
-_NAMED = re.compile(r"([^=\[]+(?:\[[^\]]*\])+)=(.*)", re.DOTALL)
+# a name with brackets, raw or encoded, which may hold an equals sign
+_NAMED = re.compile(
+    r"((?:(?!\[|%5B|=).)+(?:(?:\[|%5B)(?:(?!\]|%5D).)*(?:\]|%5D))+)=(.*)", re.DOTALL | re.IGNORECASE
+)
 
 MAX_PARAMETERS = 20_000  # names in one query or form
 MAX_DEPTH = 32  # brackets after one name

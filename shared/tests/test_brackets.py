@@ -31,6 +31,8 @@ class Case:
             "empty brackets go on after a number", "a[5]=x&a[]=y", {"a": {"5": "x", "6": "y"}}
         ),
         Case("an operator as a symbol", "filters[a][<=]=5", {"filters": {"a": {"<=": "5"}}}),
+        Case("its equals sign raw", "f%5Ba%5D%5B<=%5D=5", {"f": {"a": {"<=": "5"}}}),
+        Case("a value may hold brackets", "a=b[c=d]", {"a": "b[c=d]"}),
         Case("brackets may be encoded", "f%5Ba%5D%5Beq%5D=us", {"f": {"a": {"eq": "us"}}}),
         Case("dots inside brackets stay", "filters[a.b][eq]=1", {"filters": {"a.b": {"eq": "1"}}}),
         Case("an equals sign as operator", "filters[a][%3D]=1", {"filters": {"a": {"=": "1"}}}),
