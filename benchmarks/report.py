@@ -97,5 +97,6 @@ def write(results: Sequence[Result], notes: Sequence[str]) -> Path:
     ]
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{now:%Y-%m-%d}.md"
-    path.write_text("\n".join(lines), encoding="utf-8")
+    with path.open("a", encoding="utf-8") as page:  # a day's runs, one below the other
+        page.write("\n".join(lines) + "\n")
     return path
