@@ -29,7 +29,9 @@ def make_app(settings: Settings) -> web.Application:
             await task
 
     app = create_app(settings, ROUTES, contexts=[sweeping])
-    app[CONTENTS] = open_contents(settings.store_url)
+    app[CONTENTS] = open_contents(
+        settings.store_url, settings.store_access_key, settings.store_secret_key.get_secret_value()
+    )
     return app
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
@@ -25,9 +26,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-@pytest.fixture(params=["local"])
-def contents(request: pytest.FixtureRequest, folder: Path) -> Contents:
-    return {"local": LocalContents(folder)}[request.param]
+@pytest.fixture
+def local(folder: Path) -> Contents:
+    return LocalContents(folder)
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.xdist_group("s3"))])
+def contents(request: pytest.FixtureRequest) -> Contents:
+    return request.getfixturevalue({"local": "local", "s3": "s3_contents"}[request.param])
+
+
+async def stored_keys(contents: Contents) -> list[str]:
+    return [kept.key async for kept in contents.everything()]
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
@@ -74,6 +84,57 @@ async def test_a_part_is_read_from_start_up_to_end(
     assert await everything(contents.read(key, start, end)) == data[start:end]
 
 
+async def test_a_large_content_is_read_back_whole(contents: Contents) -> None:
+    """Large enough for a multipart upload of several parts."""
+    piece = bytes(range(256)) * 4096  # 1 MB
+    key = str(uuid4())
+    written = await contents.write(key, chunks(*([piece] * 12), b"end"))
+    assert written.size == 12 * len(piece) + 3
+    assert written.sha256 == sha256(piece * 12 + b"end").hexdigest()
+    digest = sha256()
+    async for chunk in contents.read(key):
+        digest.update(chunk)
+    assert digest.hexdigest() == written.sha256
+    assert await everything(contents.read(key, 12 * len(piece) - 1, 10**9)) == piece[-1:] + b"end"
+    with pytest.raises(KeyTaken):
+        await contents.write(key, chunks(piece, piece))
+
+
+async def test_what_is_stored_can_be_listed_and_knows_its_age(contents: Contents) -> None:
+    part, whole = f"{uuid4()}.7", str(uuid4())
+    for key in (part, whole):
+        await contents.write(key, chunks(b"x"))
+    assert await stored_keys(contents) == sorted([part, whole], key=lambda key: key[:2])
+    written = [kept.written async for kept in contents.everything()]
+    assert all(abs(moment - time.time()) < 60 for moment in written)
+    await contents.delete(part)
+    assert await stored_keys(contents) == [whole]
+
+
+async def test_a_large_broken_upload_leaves_nothing(contents: Contents) -> None:
+    async def breaking() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            yield b"x" * 1024 * 1024
+        raise ConnectionResetError
+
+    key = str(uuid4())
+    with pytest.raises(ConnectionResetError):
+        await contents.write(key, breaking())
+    with pytest.raises(NoSuchContent):
+        await everything(contents.read(key))
+
+
+async def test_what_a_dead_writer_left_half_written_is_tidied(
+    local: Contents, folder: Path
+) -> None:
+    left = folder / "incoming" / f"{uuid4()}.x"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    assert await local.tidy(3600) == 0, "its writer may be at work"
+    assert await local.tidy(-1) == 1
+    assert not left.exists()
+
+
 async def test_a_broken_upload_leaves_nothing(contents: Contents, folder: Path) -> None:
     key = str(uuid4())
     with pytest.raises(ConnectionResetError):
@@ -100,7 +161,7 @@ async def test_a_cancelled_upload_leaves_nothing(contents: Contents, folder: Pat
 
 
 async def test_a_cancelled_writer_waits_for_its_thread(
-    contents: Contents, monkeypatch: pytest.MonkeyPatch
+    local: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the thread would write to a number that is another file's by now."""
     begun, may_end = threading.Event(), threading.Event()
@@ -114,7 +175,7 @@ async def test_a_cancelled_writer_waits_for_its_thread(
         return write(file, data)
 
     monkeypatch.setattr(os, "write", slow_write)
-    task = asyncio.create_task(contents.write(str(uuid4()), chunks(b"x")))
+    task = asyncio.create_task(local.write(str(uuid4()), chunks(b"x")))
     await asyncio.to_thread(begun.wait)
     task.cancel()
     done, _ = await asyncio.wait([task], timeout=0.05)

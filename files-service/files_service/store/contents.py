@@ -7,6 +7,7 @@ import asyncio
 import errno
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from hashlib import sha256
 from io import FileIO
 from pathlib import Path
 from typing import Final, ParamSpec, Protocol, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import uuid4
 
 from shared.errors import Unavailable
@@ -23,7 +24,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CHUNK: Final = 256 * 1024  # bytes read from the disk at once
-_KEY: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_KEY: Final = re.compile(rf"{_UUID}(\.[1-9][0-9]{{0,18}})?")
 
 
 class NoSuchContent(Exception):
@@ -42,8 +44,25 @@ class Written:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One entry of a store: its key and when it was written, in seconds since 1970."""
+
+    key: str
+    written: float
+
+
+def checked_key(key: str) -> str:
+    """Raises ValueError for what the server did not make."""
+    if not _KEY.fullmatch(key):
+        raise ValueError("a key is a UUID the server made")
+    return key
+
+
 class Contents(Protocol):
-    """Bytes under keys. A key is a UUID as text: no slash, no dot, nothing from a client."""
+    """Bytes under keys. A key is a UUID as text, or one with the number of a part behind a dot:
+    no slash, nothing from a client.
+    """
 
     async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Written:
         """Store all chunks, or nothing if they fail; when this returns they survive a crash.
@@ -60,6 +79,18 @@ class Contents(Protocol):
         """Forget the bytes; nothing happens when there are none."""
         ...
 
+    def everything(self) -> AsyncIterator[Kept]:
+        """All that is stored, in no order; what comes or goes meanwhile may be missed."""
+        ...
+
+    async def tidy(self, older_than: float) -> int:
+        """Drop what writers that died this many seconds ago left half-written; returns how many."""
+        ...
+
+    def path(self, key: str) -> Path | None:
+        """The file the bytes are in, where the store has one: the kernel can send it by itself."""
+        ...
+
 
 class LocalContents:
     """Files in a folder: ``<folder>/<two digits>/<key>``, written aside and linked when whole."""
@@ -69,7 +100,7 @@ class LocalContents:
         self._incoming = folder / "incoming"
 
     async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Written:
-        target = self._path(key)
+        target = self.path(key)
         aside = _Aside(self._incoming / f"{key}.{uuid4().hex}")
         try:
             with _room_faults():
@@ -79,12 +110,14 @@ class LocalContents:
                 await _in_thread(aside.publish, target)
         except FileExistsError as error:
             raise KeyTaken(key) from error
+        except FileNotFoundError as error:
+            raise Unavailable("The upload stood still for too long and was cleared.") from error
         finally:
             aside.discard()
         return Written(aside.size, aside.digest.hexdigest())
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        path = self._path(key)
+        path = self.path(key)
         try:
             file = await _in_thread(_open_at, path, start)
         except FileNotFoundError as error:
@@ -101,13 +134,20 @@ class LocalContents:
                 yield chunk
 
     async def delete(self, key: str) -> None:
-        path = self._path(key)
+        path = self.path(key)
         await asyncio.to_thread(path.unlink, missing_ok=True)
 
-    def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):
-            raise ValueError("a key is a UUID the server made")
-        return self._folder / key[:2] / key
+    async def everything(self) -> AsyncIterator[Kept]:
+        for number in range(256):
+            for kept in await asyncio.to_thread(_kept_in, self._folder / f"{number:02x}"):
+                yield kept
+
+    async def tidy(self, older_than: float) -> int:
+        limit = time.time() - older_than
+        return await asyncio.to_thread(_drop_older, self._incoming, limit)
+
+    def path(self, key: str) -> Path:
+        return self._folder / key[:2] / checked_key(key)
 
 
 @contextmanager
@@ -116,7 +156,7 @@ def _room_faults() -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}:
             raise
         raise Unavailable("The store cannot take the file at the moment.") from error
 
@@ -159,6 +199,28 @@ class _Aside:
         self._path.unlink(missing_ok=True)
 
 
+def _kept_in(folder: Path) -> list[Kept]:
+    kept: list[Kept] = []
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _KEY.fullmatch(entry.name):
+                    with suppress(FileNotFoundError):
+                        kept.append(Kept(entry.name, entry.stat().st_mtime))
+    return kept
+
+
+def _drop_older(folder: Path, limit: float) -> int:
+    dropped = 0
+    if folder.is_dir():
+        for path in folder.iterdir():
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < limit:
+                    path.unlink()
+                    dropped += 1
+    return dropped
+
+
 def _open_at(path: Path, start: int) -> FileIO:
     file = path.open("rb", buffering=0)
     file.seek(start)
@@ -195,9 +257,25 @@ async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
         raise
 
 
-def open_contents(url: str) -> Contents:
-    """The store of ``STORE_URL``. Raises ValueError for a kind that is not served."""
+def open_contents(url: str, access_key: str = "", secret_key: str = "") -> Contents:
+    """The store of ``STORE_URL``: ``file:///folder`` or ``s3://bucket/prefix?endpoint=…&region=…``.
+
+    Raises ValueError for a kind that is not served.
+    """
     parts = urlsplit(url)
-    if parts.scheme != "file" or not parts.path:
-        raise ValueError("STORE_URL must be file:///folder")
-    return LocalContents(Path(unquote(parts.path)))
+    if parts.scheme == "file" and parts.path and not parts.netloc:
+        return LocalContents(Path(unquote(parts.path)))
+    if parts.scheme == "s3" and parts.netloc:
+        # thirty megabytes of memory that a local store does without
+        from files_service.store.s3_contents import S3Contents  # noqa: PLC0415
+
+        options = dict(parse_qsl(parts.query))
+        return S3Contents(
+            parts.netloc,
+            unquote(parts.path).strip("/"),
+            endpoint=options.get("endpoint"),
+            region=options.get("region", "us-east-1"),
+            access_key=access_key,
+            secret_key=secret_key,
+        )
+    raise ValueError("STORE_URL must be file:///folder or s3://bucket/prefix?endpoint=…")

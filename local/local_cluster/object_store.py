@@ -1,0 +1,129 @@
+"""An S3 server of the tests' own: SeaweedFS in one process, gone with its folder."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from local_cluster.errors import Refused
+
+BUCKET: Final = "directoire"
+ACCESS_KEY: Final = "testing"
+SECRET_KEY: Final = "testing-secret"  # noqa: S105 - of a server that lives as long as its test
+_PORTS: Final = ("master.port", "volume.port", "filer.port", "s3.port", "admin.port")
+
+
+class ObjectStore:
+    """Answers S3 at ``endpoint`` until closed. Starts in about two seconds."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="directoire-s3-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self.endpoint = ""
+        self.port = 0
+
+    @property
+    def store_url(self) -> str:
+        """For STORE_URL."""
+        return f"s3://{BUCKET}/files?endpoint={self.endpoint}"
+
+    def start(self) -> None:
+        ports = {name: _free_port() for name in _PORTS}
+        self.port = ports["s3.port"]
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        with (self._folder / "log").open("wb") as log:
+            self._process = self._run(ports, log)
+        self._wait(30.0)
+
+    def _run(self, ports: Mapping[str, int], log: IO[bytes]) -> "subprocess.Popen[bytes]":
+        weed = Path(sys.executable).with_name("weed")
+        return subprocess.Popen(
+            [
+                str(weed), "mini", f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                f"-bucket={BUCKET}", "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0",
+                f"-s3.localSocket={self._folder}/s3.sock",
+                f"-filer.localSocket={self._folder}/filer.sock",
+                *(f"-{name}={port}" for name, port in ports.items()),
+            ],
+            cwd=self._folder,
+            env={
+                **os.environ,
+                "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+                "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            },
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _wait(self, patience: float) -> None:
+        """Until the bucket takes an object."""
+        assert self._process is not None
+        import obstore  # noqa: PLC0415 - who only asks for an address does not pay for it
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+        from obstore.store import S3Store  # noqa: PLC0415
+
+        limit = time.monotonic() + patience
+        while time.monotonic() < limit and self._process.poll() is None:
+            try:
+                with urlopen(f"{self.endpoint}/healthz", timeout=1):  # noqa: S310 - our own
+                    pass
+                store = S3Store(
+                    BUCKET,
+                    endpoint=self.endpoint,
+                    region="us-east-1",
+                    access_key_id=ACCESS_KEY,
+                    secret_access_key=SECRET_KEY,
+                    client_options={"allow_http": True},
+                    retry_config={"max_retries": 0},
+                )
+                obstore.put(store, "ready", b"yes")
+                obstore.delete(store, "ready")
+            except (URLError, OSError, BaseError):
+                time.sleep(0.1)
+            else:
+                return
+        log = (self._folder / "log").read_text(errors="replace")[-2000:]
+        self.stop()
+        raise Refused(f"The S3 server did not start:\n{log}")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _free_port() -> int:
+    """A port that is free, and so is the one ten thousand above: its gRPC twin."""
+    while True:
+        with socket.socket() as first, socket.socket() as twin:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            if port + 10_000 > 65_535:
+                continue
+            try:
+                twin.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+            return port
