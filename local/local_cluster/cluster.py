@@ -48,7 +48,9 @@ class Cluster:
             redis_url=redis_url,
             amqp_url=amqp_url,
         )
-        self._instance = Instance(settings, _told(settings, home, environment or {}))
+        self._instance = Instance(
+            settings, _told(settings, home, environment or {}), ends_with_us=True
+        )
         self.data = folder
 
     @property

@@ -24,7 +24,15 @@ Watch = Callable[[Mapping[str, Any]], None]  # is shown the state again and agai
 class Instance:
     """The cluster of one data folder."""
 
-    def __init__(self, settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        environment: Mapping[str, str] = os.environ,
+        *,
+        ends_with_us: bool = False,
+    ) -> None:
+        """``ends_with_us``: the cluster stops when this process is gone, however it went."""
+        self._ends_with_us = ends_with_us
         self.settings = settings
         self.home = Home(settings.data)
         self._environment = environment
@@ -69,8 +77,7 @@ class Instance:
 
     def _spawn_supervisor(self) -> None:
         settings = self.settings
-        if self._supervisor is not None:
-            self._supervisor.wait()  # one that was killed
+        self._forget_supervisor()  # one that was killed
         clear_away(self.home.instance, recorded(self.home.read_state()))
         self.home.state_file.unlink(missing_ok=True)
         if not is_free(settings.host, settings.port):
@@ -85,9 +92,10 @@ class Instance:
                 env={
                     **self._environment,
                     "DIRECTOIRE_DATA": str(settings.data),
+                    "DIRECTOIRE_ENDS_WITH_INPUT": "1" if self._ends_with_us else "",
                     MARK: f"{self.home.instance}/supervisor",
                 },
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if self._ends_with_us else subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -135,9 +143,15 @@ class Instance:
             self._await_end(pid)
         left = clear_away(self.home.instance, recorded(state))
         self.home.state_file.unlink(missing_ok=True)
-        if self._supervisor is not None:
-            self._supervisor.wait()
+        self._forget_supervisor()
         return pid is not None or left > 0
+
+    def _forget_supervisor(self) -> None:
+        if self._supervisor is not None:
+            if self._supervisor.stdin is not None:
+                self._supervisor.stdin.close()
+            self._supervisor.wait()
+            self._supervisor = None
 
     def _await_end(self, pid: int) -> None:
         until = time.monotonic() + _STOP_PATIENCE

@@ -33,6 +33,7 @@ class Settings:
     replicas: Mapping[str, int] = field(default_factory=dict[str, int])
     prefer_wheels: bool = False  # for tests of machines with nothing installed
     throwaway: bool = False  # servers may forget everything: no fsync
+    ends_with_input: bool = False  # the supervisor stops when its standard input ends
     database_url: str | None = field(default=None, repr=False)
     redis_url: str | None = field(default=None, repr=False)
     amqp_url: str | None = field(default=None, repr=False)
@@ -56,6 +57,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         demo=environ.get("DEMO", "1") != "0",
         replicas=replicas,
         prefer_wheels=environ.get("DIRECTOIRE_PREFER") == "wheel",
+        ends_with_input=environ.get("DIRECTOIRE_ENDS_WITH_INPUT") == "1",
         throwaway=environ.get("DIRECTOIRE_THROWAWAY") == "1",
         database_url=environ.get("DATABASE_URL") or None,
         redis_url=environ.get("REDIS_URL") or None,

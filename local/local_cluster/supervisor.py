@@ -89,6 +89,8 @@ class Supervisor:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        if self._settings.ends_with_input:
+            asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
         starting = asyncio.create_task(self._start())
         asked = asyncio.create_task(stop.wait())
         code = 0

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -136,6 +137,21 @@ def test_nothing_outlives_a_killed_supervisor(cluster: Cluster) -> None:
     assert command(cluster, "down").returncode == 0
     assert not marked(home.instance)
     assert command(cluster, "ps").stderr.startswith("Nothing runs on ")
+
+
+def test_a_cluster_ends_with_the_process_that_wanted_it(tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path; from local_cluster.cluster import Cluster;"
+        f"Cluster(data=Path({str(tmp_path)!r}), amqp_url='amqp://127.0.0.1:9').start()"
+    )
+    home = Home(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as starter:
+        until = time.monotonic() + 15
+        while home.supervisor() is None:
+            assert time.monotonic() < until
+        starter.kill()
+    while home.supervisor() is not None or marked(home.instance):
+        assert time.monotonic() < until
 
 
 def test_what_stays_behind_is_found_by_its_mark(cluster: Cluster) -> None:
