@@ -52,6 +52,7 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[web.ServerRunner, 
         yield runner, edge
     finally:
         health.draining = True
+        edge.end_streams()
         await runner.cleanup()
         await edge.settled()
         for upstream in upstreams.values():

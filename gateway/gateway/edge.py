@@ -43,6 +43,7 @@ log = structlog.get_logger(__name__)
 _BURST: Final = 1.0  # seconds of its rate that a caller may use up at once
 _MOST_STORING: Final = 256  # answers on their way to Redis; more are not stored
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._\-]{4,100}").fullmatch
+_TRACE: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _PLAIN_READ_ONLY: Final = (  # with one of these a GET is answered by its service, always
     "Range", "If-Range", "If-Match", "If-Modified-Since", "If-None-Match", "If-Unmodified-Since",
     "Prefer",
@@ -77,6 +78,10 @@ class Edge:
         self._principals = Principals(upstreams["auth"], signer, settings.deadline)
         self._own_pages = {"/livez": health.live, "/readyz": health.ready, "/metrics": show}
         self._deadline = f"X-Directoire-Deadline: {settings.deadline:.1f}\r\n".encode()
+
+    def end_streams(self) -> None:
+        """Streams would hold up a stop: their clients come back, to another gateway."""
+        self._replies.end_streams()
 
     async def settled(self) -> None:
         """Wait for the answers that are being stored beside the requests."""
@@ -120,7 +125,7 @@ class Edge:
             raw_path=raw_path,
             query=query,
             query_token=token,
-            request_id=given if _REQUEST_ID(given) else os.urandom(16).hex(),
+            request_id=given if _REQUEST_ID(given) else _trace_of(request) or os.urandom(16).hex(),
             address=address_of(request, self._settings.trusted_proxies),
             cors=cors_lines(request, self._settings.cors_origins),
         )
@@ -147,7 +152,7 @@ class Edge:
             raise InvalidRequest("more than one Authorization header")
         token = token_of(exchange.query_token, authorization[0] if authorization else None)
         caller = (sha256(token.encode("utf-8", "surrogateescape")).hexdigest(), exchange.address)
-        question = self._question(exchange, match)
+        question = None if route.stream else self._question(exchange, match)
         known, asked = await self._identify(exchange, caller, question)
         if asked.hit is not None:
             return await self._replies.send_remembered(exchange, asked.hit.body, HIT)
@@ -291,9 +296,11 @@ class Edge:
     ) -> web.StreamResponse:
         reply = await self._send(exchange, route, known, asked)
         try:
-            return await self._replies.relay(
-                exchange, reply, BYPASS if exchange.method == "GET" else b""
-            )
+            how = BYPASS if exchange.method == "GET" else b""
+            if route.stream and reply.message.code == 200:
+                reply.outlive()
+                return await self._replies.stream(exchange, reply, how)
+            return await self._replies.relay(exchange, reply, how)
         finally:
             reply.close()
 
@@ -398,6 +405,12 @@ class Edge:
                 milliseconds=round(seconds * 1000, 1),
                 request_id=exchange.request_id,
             )
+
+
+def _trace_of(request: web.BaseRequest) -> str | None:
+    """The trace a client is in names its request: it goes on from there, into the feed."""
+    found = _TRACE(request.headers.get("traceparent", ""))
+    return found[1] if found is not None and found[1].strip("0") else None
 
 
 def _entries(question: str, principal: Principal) -> tuple[str, str]:

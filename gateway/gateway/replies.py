@@ -11,16 +11,19 @@ from typing import Final, cast
 import structlog
 from aiohttp import web
 from aiohttp.http_writer import HttpVersion11
+from aiohttp.streams import StreamReader
 
 from gateway import headers
 from gateway.exchange import Exchange
 from gateway.upstream import Reply
-from shared.errors import ApiError, TimedOut, UpstreamFailed
+from shared.errors import ApiError, TimedOut, Unavailable, UpstreamFailed
 from shared.health import Health
 from shared.http import failure
 
 log = structlog.get_logger(__name__)
 
+_MOST_STREAMS: Final = 10_000  # of one process
+_STREAM_PATIENCE: Final = 60.0  # seconds; a stream that lives says so every 15
 SMALL: Final = 64 * 1024  # bytes of a body that is taken whole; larger ones stream
 HIT: Final = b"Cache-Status: Directoire; hit\r\n"
 MISS: Final = b"Cache-Status: Directoire; fwd=miss\r\n"
@@ -59,6 +62,7 @@ class Replies:
         self._patience = patience
         self._health = health
         self._date = (0, b"")
+        self._streams: set[StreamReader] = set()
 
     async def send_remembered(
         self, exchange: Exchange, answer: bytes, how: bytes
@@ -72,8 +76,11 @@ class Replies:
         await exchange.drain()
         return _written(keep_alive=keep)
 
-    async def relay(self, exchange: Exchange, reply: Reply, how: bytes) -> web.StreamResponse:
+    async def relay(
+        self, exchange: Exchange, reply: Reply, how: bytes, *, patience: float | None = None
+    ) -> web.StreamResponse:
         """Pass a reply on: a small one in one piece, a large one as it comes."""
+        patience = patience or self._patience
         message = reply.message
         keep, connection = self._connection_line(exchange)
         bare = exchange.method == "HEAD" or message.code in {204, 304}
@@ -107,18 +114,20 @@ class Replies:
         exchange.head_sent = True
         exchange.write(head + body)
         await exchange.drain()
-        if streams and not await self._stream(exchange, reply, chunked=chunked):
+        if streams and not await self._stream(exchange, reply, patience, chunked=chunked):
             keep = False
         return _written(keep_alive=keep)
 
-    async def _stream(self, exchange: Exchange, reply: Reply, *, chunked: bool) -> bool:
+    async def _stream(
+        self, exchange: Exchange, reply: Reply, patience: float, *, chunked: bool
+    ) -> bool:
         """Pass a body on, as fast as the client takes it. False: it broke off.
 
         Its head is out: an end of the connection is the only way left to say so.
         """
         try:
             while True:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(patience):
                     piece = await reply.body.readany()
                 if not piece:
                     break
@@ -136,6 +145,20 @@ class Replies:
         if chunked:
             exchange.write(b"0\r\n\r\n")
         return True
+
+    async def stream(self, exchange: Exchange, reply: Reply, how: bytes) -> web.StreamResponse:
+        """Pass on a reply that has no end. Raises Unavailable when there are too many of them."""
+        if len(self._streams) >= _MOST_STREAMS:
+            raise Unavailable("too many streams", retry_after=5)
+        self._streams.add(reply.body)
+        try:
+            return await self.relay(exchange, reply, how, patience=_STREAM_PATIENCE)
+        finally:
+            self._streams.discard(reply.body)
+
+    def end_streams(self) -> None:
+        for body in list(self._streams):
+            body.feed_eof()
 
     async def preflight(self, exchange: Exchange) -> web.StreamResponse:
         """OPTIONS is answered here; no route runs."""

@@ -21,19 +21,24 @@ SERVICES: Final = (AUTH, ITEMS, FILES, SCHEMA, SETTINGS)
 
 ANY: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 READ: Final = frozenset({"GET", "HEAD"})
+GET: Final = frozenset({"GET"})
 POST: Final = frozenset({"POST"})
 VERSIONS: Final = ("1", "1.1")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``public``: needs no token. ``upload``: the large limit of body sizes holds."""
+    """``public``: needs no token. ``upload``: the large limit of body sizes holds.
+
+    ``stream``: the reply goes on for as long as its client listens.
+    """
 
     pattern: str
     service: str
     methods: frozenset[str] = ANY
     public: bool = False
     upload: bool = False
+    stream: bool = False
 
 
 # Under /api/1 and /api/1.1
@@ -55,7 +60,8 @@ API_ROUTES: Final = (
     Route("tables/{table}/rows/**", ITEMS),
     Route("tables/{table}/typeahead", ITEMS),
     Route("tables/{table}/meta/**", ITEMS),
-    Route("activity/**", ITEMS),
+    Route("activity", ITEMS, READ),
+    Route("activity/stream", ITEMS, GET, stream=True),
     Route("utils/import/**", ITEMS, upload=True),
     Route("utils/export/**", ITEMS),
     Route("utils/sort/**", ITEMS),
@@ -87,6 +93,7 @@ API_ROUTES: Final = (
 # Outside the API, from the root: plain files, readable without a token as they always were.
 ROOT_ROUTES: Final = (
     Route("storage/uploads/**", FILES, READ, public=True),
+    Route("asyncapi.json", ITEMS, READ, public=True),
     Route("thumbnail/**", FILES, READ, public=True),
 )
 

@@ -172,7 +172,7 @@ class Body(Protocol):
 class Reply:
     """The head of a reply, and its body to be read. Must be closed."""
 
-    __slots__ = ("_connection", "_replica", "body", "message", "pump")
+    __slots__ = ("_connection", "_counts", "_replica", "body", "message", "pump")
 
     def __init__(
         self,
@@ -187,6 +187,13 @@ class Reply:
         self.pump = pump
         self._connection = connection
         self._replica = replica
+        self._counts = True
+
+    def outlive(self) -> None:
+        """A reply without an end is no outstanding request: it says nothing of how busy one is."""
+        if self._counts:
+            self._counts = False
+            self._replica.outstanding -= 1
 
     def close(self) -> None:
         """Give the connection back if the reply was read to its end, else end it."""
@@ -199,7 +206,7 @@ class Reply:
             self._replica.give_back(self._connection)
         else:
             self._connection.abort()
-        self._replica.outstanding -= 1
+        self.outlive()
 
 
 @dataclass(slots=True, eq=False)

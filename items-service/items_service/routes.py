@@ -7,4 +7,5 @@ from shared.service import get
 ROUTES = [
     *row_routes(),
     get("activity", activity.list_activity),
+    get("activity/stream", activity.stream),
 ]

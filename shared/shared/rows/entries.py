@@ -60,6 +60,21 @@ async def _list_feed(database: Database, context: Context, asked: ListQuery, aft
     """
     head: int = await database.fetchval(_HEAD)
     until = max(after, min(head, after + WINDOW))
+    rows, reached = await fetch_feed(database, context, asked, after, until)
+    if context.version is ApiVersion.V1_0:
+        body = {"total": len(rows), "active": len(rows), "rows": rows, "position": reached}
+        return Answer(envelopes.encode(body))
+    meta = {"table": ACTIVITY, "type": "collection", "total": len(rows), "position": reached}
+    return Answer(envelopes.encode({"meta": meta, "data": rows}))
+
+
+async def fetch_feed(
+    database: Database, context: Context, asked: ListQuery, after: int, until: int
+) -> tuple[list[dict[str, Any]], int]:
+    """What the caller may see of the positions above ``after`` up to ``until``, in their order.
+
+    With it the position all was looked through to: less than ``until`` where the limit cut it.
+    """
     table = context.catalogue.tables[ACTIVITY]
     where = activity_access(context, table, _EVERYBODY.of(table), after=after, until=until)
     columns = asked.columns
@@ -70,12 +85,7 @@ async def _list_feed(database: Database, context: Context, asked: ListQuery, aft
     )
     plan = replace(plan_access(context, where, asked), counts=None)
     rows, _counts = await fetch_list(database, plan)
-    reached = rows[-1]["position"] if len(rows) == plan.limit else until
-    if context.version is ApiVersion.V1_0:
-        body = {"total": len(rows), "active": len(rows), "rows": rows, "position": reached}
-        return Answer(envelopes.encode(body))
-    meta = {"table": ACTIVITY, "type": "collection", "total": len(rows), "position": reached}
-    return Answer(envelopes.encode({"meta": meta, "data": rows}))
+    return rows, rows[-1]["position"] if rows and len(rows) == plan.limit else until
 
 
 async def list_revisions(
