@@ -484,6 +484,15 @@ async def _prepare_own(context: Context, values: Values, key: int | None) -> Pre
     return Prepared(values)
 
 
+async def _deleting_bookmarks(context: Context, change: Transaction, keys: Sequence[Any]) -> None:
+    """The view saved for a bookmark goes with it (contract 7.9)."""
+    bookmarks = [number for key in keys if (number := _number(key)) is not None]
+    principal = context.principal
+    owner = None if principal.is_admin else principal.user  # of keys that are not his, none goes
+    await change.execute(fixed(QUERIES["forget_saved_views"], bookmarks, owner))
+    change.touch("t:directus_preferences")
+
+
 async def _prepare_message(context: Context, values: Values, key: int | None) -> Prepared:
     """``from`` in a body is ignored: the sender is whoever asks (contract 7.10)."""
     values.pop("from", None)
@@ -519,7 +528,7 @@ SYSTEM_TABLES: Final[Mapping[str, SystemTable]] = MappingProxyType(
             prepare=_prepare_file,
         ),
         "directus_preferences": SystemTable(prepare=_prepare_own),
-        "directus_bookmarks": SystemTable(prepare=_prepare_own),
+        "directus_bookmarks": SystemTable(prepare=_prepare_own, deleting=_deleting_bookmarks),
         "directus_messages": SystemTable(prepare=_prepare_message),
     }
 )

@@ -44,3 +44,17 @@ SELECT directoire.manage(m.tbl)
   FROM directoire.managed m
   JOIN pg_class c ON c.oid = m.tbl
  WHERE c.relname = $1 AND c.relnamespace = 'public'::regnamespace;
+
+-- forget_saved_views
+-- Of the bookmarks that go, those of one user ($2) or of all (null); a view that another bookmark of its user leads to stays.
+DELETE FROM public.directus_preferences p
+ USING public.directus_bookmarks b
+ WHERE b.id = ANY ($1::int[])
+   AND ($2::int IS NULL OR b."user" = $2)
+   AND p."user" = b."user"
+   AND p.title = b.title
+   AND (b.url = 'tables/' || p.table_name || '/pref/' || p.title
+        OR coalesce(b.url, '') NOT LIKE 'tables/%/pref/%')
+   AND NOT EXISTS (SELECT FROM public.directus_bookmarks other
+                    WHERE other."user" = b."user" AND other.url = b.url
+                      AND NOT other.id = ANY ($1::int[]));

@@ -1,20 +1,13 @@
 """Tables and columns as the API shows them: the union of 1.0 and 1.1. Source: readings 15 to 17."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from shared.catalogue import Column, Table
 from shared.column_types import default_ui
 from shared.context import Context
 from shared.rights import TableRights
 from shared.versions import ApiVersion
-
-_VISIBLE: Final = 6  # columns that a list shows when nobody has chosen
-_FILE_PREFERENCES: Final = {
-    "columns_visible": "name,title,caption,type,size,user,date_uploaded",
-    "sort": "date_uploaded",
-    "sort_order": "DESC",
-}
 
 
 def describe_column(table: Table, column: Column, version: ApiVersion) -> dict[str, Any]:
@@ -123,21 +116,3 @@ def describe_table(
         "columns": describe_columns(table, rights, context.version),
         "preferences": dict(preferences),
     }
-
-
-def default_preferences(table: Table, rights: TableRights, user: int) -> dict[str, Any]:
-    """What a user without stored preferences is shown (contract 7.8)."""
-    special = {table.primary_key, table.status_column, table.sort_column}
-    columns = [column for column in rights.readable() if column not in special]
-    preferences: dict[str, Any] = {
-        "id": None,
-        "user": user,
-        "table_name": table.name,
-        "title": None,
-        "columns_visible": ",".join(columns[:_VISIBLE]),
-        "sort": table.sort_column or table.primary_key,
-        "sort_order": "ASC",
-        "status": "1,2",
-        "search_string": None,
-    }
-    return preferences | _FILE_PREFERENCES if table.name == "directus_files" else preferences

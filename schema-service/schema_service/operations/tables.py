@@ -9,7 +9,7 @@ import msgspec
 from schema_service.operations import columns
 from schema_service.operations.alterable import alterable
 from schema_service.operations.answers import of_the_schema, wrapped
-from schema_service.operations.describe import default_preferences, describe_table
+from schema_service.operations.describe import describe_table
 from schema_service.operations.names import new_table_name
 from schema_service.operations.truth import truth
 from schema_service.store import schema
@@ -21,6 +21,7 @@ from shared.changes import Change, Changes
 from shared.context import Context
 from shared.database import Database
 from shared.errors import Forbidden, Missing, Refused
+from shared.preferences import default_preferences, usable_sort
 from shared.rights import TableRights
 from shared.sql import fixed, ident, raw
 from shared.stamps import SCHEMA, group_topic, table_topic
@@ -200,10 +201,6 @@ async def _preferences(
     """The caller's own, or defaults: computed, never stored by a GET (reading 69)."""
     user = context.principal.user
     stored = await database.fetchrow(fixed(QUERIES["preferences"], user, table.name))
-    defaults = default_preferences(table, rights, user)
     if stored is None:
-        return defaults
-    preferences = dict(stored)
-    if preferences["sort"] not in rights.readable():
-        preferences["sort"] = table.primary_key
-    return preferences
+        return default_preferences(table, rights, user)
+    return {**stored, "sort": usable_sort(table, rights, stored["sort"])}

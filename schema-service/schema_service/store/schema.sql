@@ -84,7 +84,8 @@ SELECT ARRAY(SELECT DISTINCT group_id FROM privileges) AS groups,
 SELECT status, n FROM directoire.table_counts($1::oid);
 
 -- preferences
-SELECT id, "user", table_name, title, columns_visible, sort, sort_order, status, search_string
+SELECT id, "user", table_name, title, columns_visible, sort, sort_order, status, search_string,
+       list_view_options
   FROM public.directus_preferences
  WHERE "user" = $1 AND table_name = $2 AND title IS NULL;
 
