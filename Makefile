@@ -79,7 +79,10 @@ test: $(VENV)/.dev $(VENV)/.clients  ## all tests, beside real throw-away server
 bench: $(VENV)/.dev  ## requests a second, each beside its floor
 	@$(RUN) -m benchmarks
 
+prove-fuzz: $(VENV)/.dev  ## hostile requests for SECONDS (600): no fault of ours, ever
+	@$(RUN) -m prove.fuzz $(or $(SECONDS),600) $(SEED)
+
 images:  ## one image a service
 	@for service in $(IMAGES); do docker build -f $$service/Dockerfile -t directoire/$$service . || exit 1; done
 
-.PHONY: help setup up down ps logs token users env lint check test bench images
+.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz images

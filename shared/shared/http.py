@@ -178,6 +178,14 @@ def failure(
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every failure as JSON; an unknown one is ours and tells nothing of the inside."""
+    response = await _answered(request, handler)
+    if "Content-Encoding" in request.headers:
+        # if it cannot be decoded, aiohttp drops the connection, and with it what comes next
+        response.force_close()
+    return response
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except ApiError as error:
@@ -189,6 +197,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         fault = MethodNotAllowed(f"{request.method} is not possible here; try {allowed}")
     except web.HTTPRequestEntityTooLarge:
         fault = TooLarge("the body is larger than this service takes")
+    except web.RequestPayloadError:
+        fault = InvalidRequest("the body is cut short, or not in the encoding it names")
     except web.HTTPException as error:
         if error.status < 400:
             raise

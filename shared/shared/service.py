@@ -43,6 +43,7 @@ IDENTITY_HEADER: Final = "X-Directoire-Identity"
 REQUEST_ID_HEADER: Final = "X-Directoire-Request-Id"
 STAMPS_HEADER: Final = "X-Directoire-Stamps"
 _OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
+_LINE_LIMIT: Final = 64 * 1024  # bytes; the gateway's own is smaller, it answers for all
 _STOP_AFTER: Final = 10.0  # seconds that running requests have at a stop
 
 RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -231,6 +232,8 @@ async def serve(
         handle_signals=False,
         shutdown_timeout=_STOP_AFTER,
         keepalive_timeout=75.0,
+        max_line_size=_LINE_LIMIT,
+        max_field_size=_LINE_LIMIT,
     )
     await runner.setup()
     for port in (settings.port, *more_ports):

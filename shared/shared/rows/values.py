@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Final
 from uuid import UUID
 
@@ -40,6 +40,7 @@ _NATIVE: Final = frozenset(
 _RANGES: Final[Mapping[str, int]] = {"int2": 2**15, "int4": 2**31, "int8": 2**63}
 _LARGEST_FLOAT4: Final = 3.4028234e38
 _LARGEST_EXPONENT: Final = 1000  # digits of a number in a request; PostgreSQL holds 131,072
+_WIDE: Final = Context(prec=3 * _LARGEST_EXPONENT)
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,100}")
 _WORDS: Final[Mapping[str, int]] = {"true": 1, "on": 1, "yes": 1, "false": 0, "off": 0, "no": 0}
 _EMPTY_IS_NULL: Final = frozenset(Kind) - {Kind.TEXT, Kind.BYTES, Kind.ALIAS}
@@ -192,9 +193,15 @@ def _decimal(column: Column, value: Any) -> object:
         return str(number)
     if column.precision and column.scale is not None:
         whole_digits = column.precision - column.scale
-        if number and round(number, column.scale).adjusted() >= whole_digits:
+        too_large = number.adjusted() >= whole_digits
+        if number and (too_large or _rounded(number, column.scale).adjusted() >= whole_digits):
             raise Unfit("the number is out of range")
     return number
+
+
+def _rounded(number: Decimal, scale: int) -> Decimal:
+    """With as many digits as a numeric of PostgreSQL can have; round() would end at 28."""
+    return number.quantize(Decimal(1).scaleb(-scale), context=_WIDE)
 
 
 def _boolean(_column: Column, value: Any) -> object:
