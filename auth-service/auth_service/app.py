@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from auth_service.keys import PASSWORDS, TOKENS_PER_USER
+from auth_service.keys import HASHER, PASSWORDS, TOKENS_PER_USER
+from auth_service.operations.hashes import Hasher
 from auth_service.operations.passwords import PasswordChecker
 from auth_service.routes import ROUTES
 from auth_service.settings import Settings
@@ -13,13 +14,16 @@ from shared.service import create_app
 
 def make_app(settings: Settings) -> web.Application:
     passwords = PasswordChecker(settings.hashing_threads)
+    hasher = Hasher(settings.hashes_per_second)
 
     async def hashing(_app: web.Application) -> AsyncIterator[None]:
         await passwords.warm_up()
         yield
         passwords.close()
+        hasher.close()
 
     app = create_app(settings, ROUTES, contexts=[hashing])
     app[PASSWORDS] = passwords
+    app[HASHER] = hasher
     app[TOKENS_PER_USER] = settings.tokens_per_user
     return app

@@ -4,7 +4,9 @@ from typing import Final
 
 from aiohttp import web
 
+from auth_service.operations.hashes import Hasher
 from auth_service.operations.passwords import PasswordChecker
 
 PASSWORDS: Final = web.AppKey("passwords", PasswordChecker)
 TOKENS_PER_USER: Final = web.AppKey("tokens_per_user", int)
+HASHER: Final = web.AppKey("hasher", Hasher)

@@ -1,6 +1,6 @@
 """Everything auth-service serves, as one table."""
 
-from auth_service.handlers import groups, principals, tokens, users
+from auth_service.handlers import groups, hashes, principals, tokens, users
 from shared.row_routes import row_routes
 from shared.service import Route, any_update, delete, get, post
 
@@ -16,6 +16,9 @@ ROUTES = [
     get("groups/{id}", groups.get_group),
     *any_update("groups/{id}", groups.update_group),
     delete("groups/{id}", groups.delete_group),
+    post("utils/hash/generate", hashes.generate),
+    post("utils/hash/verify", hashes.verify),
+    get("utils/random/string", hashes.random_string),
     *row_routes("directus_users", "directus_groups"),
     Route("POST", "/internal/principals", principals.resolve_token, versioned=False),
 ]

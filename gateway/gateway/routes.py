@@ -65,6 +65,7 @@ API_ROUTES: Final = (
     Route("utils/import/**", ITEMS, upload=True),
     Route("utils/export/**", ITEMS),
     Route("utils/sort/**", ITEMS),
+    Route("utils/jobs/**", ITEMS),
 
     Route("tables/directus_users/rows/**", AUTH),
     Route("tables/directus_groups/rows/**", AUTH),
@@ -192,6 +193,8 @@ class RoutingTable:
 
     def _find(self, raw_path: str) -> Match:
         segments = normalized(raw_path)
+        if segments[:1] == ("utils",):  # where the modern clients ask
+            segments = ("api", VERSIONS[-1], *segments)
         if segments[:1] != ("api",):
             return Match("/" + "/".join(segments), None, self._root.find(segments))
         version = segments[1] if len(segments) > 1 else ""

@@ -1,6 +1,6 @@
 """Everything settings-service serves, as one table."""
 
-from settings_service.handlers import bookmarks, preferences, settings
+from settings_service.handlers import bookmarks, cache, preferences, settings
 from shared.row_routes import row_routes
 from shared.service import any_update, delete, get, post
 
@@ -21,6 +21,7 @@ ROUTES = [
     get("bookmarks/{id}", bookmarks.get_bookmark),
     *any_update("bookmarks/{id}", bookmarks.update_bookmark),
     delete("bookmarks/{id}", bookmarks.delete_bookmark),
+    post("utils/cache/clear", cache.clear),
     *row_routes(
         "directus_settings",
         "directus_preferences",

@@ -1,6 +1,7 @@
 """What a client may be told. Each failure is a type; ``shared.http`` turns it into a response."""
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 
 class ApiError(Exception):
@@ -20,12 +21,19 @@ class ApiError(Exception):
         self.message = message
         self.field = field
         self.retry_after = retry_after
+        self.errors: Sequence[Mapping[str, Any]] = ()  # as the modern clients read them, if several
 
 
 class InvalidRequest(ApiError):
     """A parameter or a body that cannot be meant."""
 
     status, code = 400, "INVALID_REQUEST"
+
+
+class InvalidQuery(InvalidRequest):
+    """A parameter of a utility."""
+
+    code = "INVALID_QUERY"
 
 
 class Unauthorized(ApiError):

@@ -36,6 +36,16 @@ DEPENDS_HEADER: Final = "X-Directoire-Depends"
 SCOPE_HEADER: Final = "X-Directoire-Scope"
 _VERSION = re.compile(r"/+api/+(1|1\.1)(?=/|$)")
 _UTILITIES = re.compile(r"^(/api/1(\.1)?)?/utils/")
+_MODERN_CODES: Final[Mapping[str, str]] = {  # contract, section 9
+    "INVALID_REQUEST": "INVALID_PAYLOAD",
+    "UNAUTHORIZED": "INVALID_CREDENTIALS",
+    "NOT_FOUND": "ROUTE_NOT_FOUND",
+    "TOO_LARGE": "CONTENT_TOO_LARGE",
+    "INVALID_VALUE": "UNPROCESSABLE_CONTENT",
+    "NOT_UNIQUE": "RECORD_NOT_UNIQUE",
+    "TOO_MANY_REQUESTS": "REQUESTS_EXCEEDED",
+    "INTERNAL": "INTERNAL_SERVER_ERROR",
+}
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)  # decimals stay exact
 
 
@@ -98,6 +108,17 @@ def _json_name(value: object) -> str:
     return "a string" if isinstance(value, str) else "a number"
 
 
+def no_content(status: int = 200) -> web.Response:
+    """An empty answer: of no type, since clients parse whatever calls itself JSON."""
+    return NoContent(status=status)
+
+
+class NoContent(web.Response):
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.popall("Content-Type", None)  # aiohttp's default one
+
+
 def read_query(request: web.Request) -> Query:
     return parse_brackets(request.rel_url.raw_query_string)
 
@@ -153,7 +174,9 @@ def failure(
             body["field"] = error.field
     elif _UTILITIES.match(path):
         extensions = {key: value for key, value in detail.items() if key != "message"}
-        body = {"errors": [{"message": error.message, "extensions": extensions}]}
+        extensions["code"] = _MODERN_CODES.get(error.code, error.code)
+        errors = [{"message": error.message, "extensions": extensions}]
+        body = {"errors": error.errors or errors}
         if path.startswith("/api/"):
             body |= {"success": False, "error": detail}
     else:
