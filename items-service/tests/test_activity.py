@@ -7,6 +7,7 @@ import pytest
 
 from shared.database import Database
 from shared.identity import Principal
+from shared.rows.activity import finished
 from shared.sql import raw
 from shared.testing import Client
 
@@ -187,3 +188,12 @@ async def test_after_counts_in_positions(shop: Client, database: Database) -> No
     assert (body["data"], body["meta"]["position"]) == ([], 10)
     _, body = await shop.get("activity?after=8&filters[table_name]=words&columns=action")
     assert body["data"] == [{"position": 10, "action": "UPDATE"}]
+
+
+def test_a_row_id_is_a_number_or_null() -> None:
+    named = {"table_name": "directus_settings", "name": "x"}
+    entry = finished({"row_id": "groceries", **named})
+    assert entry == {"row_id": None, "row_key": "groceries", **named}
+    assert finished({"row_id": "-7"}) == {"row_id": -7}
+    assert finished({"row_id": "007x"}) == {"row_id": None, "row_key": "007x"}
+    assert finished({"action": "ADD"}) == {"action": "ADD"}

@@ -6,6 +6,7 @@ as the row was then; of columns only those stay that the reader may read by thei
 Source: contract 7.11, readings 43 and 69.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -42,7 +43,7 @@ _SHOWN: Final = (
     "delta", "before", "parent_id", "parent_table", "parent_changed", "user_agent", "logged_ip",
     "actor", "request_id", "quiet",
 )  # fmt: skip
-_DIGITS: Final = 15  # row ids of more stay text: JSON clients cannot count that far
+_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")  # a key as its row shows it
 
 Shown = Mapping[str, object]
 
@@ -269,8 +270,14 @@ def _json(value: object) -> Sql:
 
 
 def finished(row: dict[str, object]) -> dict[str, object]:
-    """A row id that is a number is shown as one, as the rows themselves show it."""
+    """``row_id`` is a number, or null: a client of 1.1 reads it as one and fails at anything else.
+
+    A key that is no number is in ``row_key``. Source: contract, section 4.
+    """
     key = row.get("row_id")
-    if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) <= _DIGITS:
-        row["row_id"] = int(key)
+    if isinstance(key, str):
+        is_number = _NUMBER.fullmatch(key) is not None
+        row["row_id"] = int(key) if is_number else None
+        if not is_number:
+            row["row_key"] = key
     return row
