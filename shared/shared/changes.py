@@ -72,6 +72,9 @@ class Changes:
         Database errors that a client caused come out as ApiErrors.
         """
         change: Change | None = None
+        joined = self.database.current
+        if joined is not None:
+            await joined.begin()
         try:
             with client_faults():
                 async with self.database.transaction() as session:
@@ -80,22 +83,36 @@ class Changes:
                     yield change
         except NotUnique:
             if change is not None:
-                await self._raise(change.topics)
+                await self.raise_topics(change.topics)
             raise
-        await self._raise(change.topics)
+        if joined is not None:  # its end raises
+            joined.topics |= change.topics
+            return
+        await self.raise_topics(change.topics)
 
     async def once(self, sql: Sql, topics: Collection[str]) -> list[Record]:
         """One statement that sets its actor itself (``actor_cte``) and commits on its own."""
+        joined = self.database.current
+        if joined is not None:
+            await joined.begin()
         try:
             with client_faults():
-                rows = await self.database.fetch(sql)
+                if joined is not None:
+                    async with joined.savepoint() as session:
+                        rows = await session.fetch(sql)
+                else:
+                    rows = await self.database.fetch(sql)
         except NotUnique:
-            await self._raise(topics)
+            await self.raise_topics(topics)
             raise
-        await self._raise(topics)
+        if joined is not None:  # its end raises
+            joined.topics.update(topics)
+        else:
+            await self.raise_topics(topics)
         return rows
 
-    async def _raise(self, topics: Collection[str]) -> None:
+    async def raise_topics(self, topics: Collection[str]) -> None:
+        """To be called after the commit of what changed them, and before anybody is told of it."""
         committed_at = time.monotonic()
         await failpoints.reach("changes.committed")
         if topics and not failpoints.is_off("changes.raise"):

@@ -8,7 +8,8 @@ transaction is closed. Statements stay prepared by their text. (docs/decisions/0
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, Literal, LiteralString
 
 import asyncpg
@@ -108,6 +109,47 @@ class Session:
         )
 
 
+class Joined:
+    """One transaction for everything a task asks of a database, from ``begin`` on.
+
+    ``topics`` are what the changes in it must raise once it has committed.
+    """
+
+    def __init__(self, database: "Database", stack: AsyncExitStack) -> None:
+        self.database = database
+        self.session: Session | None = None
+        self.topics: set[str] = set()
+        self._stack = stack
+        self._one_at_a_time = asyncio.Lock()
+
+    async def begin(self) -> None:
+        """Again does no harm."""
+        if self.session is None:
+            self.session = await self._stack.enter_async_context(self.database.own_transaction())
+
+    @asynccontextmanager
+    async def statement(self) -> AsyncGenerator[Session]:
+        assert self.session is not None
+        async with self._one_at_a_time:
+            yield self.session
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncGenerator[Session]:
+        """A part that can fail by itself."""
+        assert self.session is not None
+        with _server_faults():
+            await self.session.execute(raw("SAVEPOINT part"))
+            try:
+                yield self.session
+            except BaseException:
+                await self.session.execute(raw("ROLLBACK TO SAVEPOINT part"))
+                raise
+            await self.session.execute(raw("RELEASE SAVEPOINT part"))
+
+
+_joined: Final[ContextVar[Joined | None]] = ContextVar("joined", default=None)
+
+
 class Database:
     """The database as a service uses it.
 
@@ -152,10 +194,41 @@ class Database:
             return await session.execute(sql)
 
     @asynccontextmanager
+    async def joined(self) -> AsyncGenerator[Joined]:
+        """What this task asks from ``begin`` on is one transaction, which ends with this block."""
+        async with AsyncExitStack() as stack:
+            joined = Joined(self, stack)
+            before = _joined.set(joined)
+            stack.callback(_joined.reset, before)
+            yield joined
+
+    @property
+    def current(self) -> Joined | None:
+        """The transaction that this task takes part in, begun or not."""
+        joined = _joined.get()
+        return joined if joined is not None and joined.database is self else None
+
+    @asynccontextmanager
     async def transaction(
         self, *, isolation: Literal["repeatable_read"] | None = None, readonly: bool = False
     ) -> AsyncGenerator[Session]:
-        """A transaction on one connection: committed at the end, rolled back by any exception."""
+        """A transaction on one connection: committed at the end, rolled back by any exception.
+
+        Within one that is joined, a part of it.
+        """
+        joined = self.current
+        if joined is not None and joined.session is not None:
+            async with joined.savepoint() as session:
+                yield session
+            return
+        async with self.own_transaction(isolation=isolation, readonly=readonly) as session:
+            yield session
+
+    @asynccontextmanager
+    async def own_transaction(
+        self, *, isolation: Literal["repeatable_read"] | None = None, readonly: bool = False
+    ) -> AsyncGenerator[Session]:
+        """A transaction that takes part in no other one."""
         with _server_faults():
             connection = await self._acquire()
             try:
@@ -186,6 +259,12 @@ class Database:
 
     @asynccontextmanager
     async def _session(self) -> AsyncGenerator[Session]:
+        joined = _joined.get()
+        if joined is not None and joined.database is self and joined.session is not None:
+            with _server_faults():
+                async with joined.statement() as session:
+                    yield session
+            return
         with _server_faults():
             connection = await self._acquire()
             try:

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,8 @@ from shared.context import Actor, Context
 from shared.database import Database
 from shared.errors import Unauthorized
 from shared.health import Check, Health
-from shared.http import CONTEXT, errors_as_json, version_of
+from shared.http import CONTEXT, JSON, errors_as_json, version_of
+from shared.idempotency import Attempt, Idempotency, Success, checked_key
 from shared.identity import IdentityVerifier, Principal
 from shared.knowledge import Knowledge
 from shared.logs import REQUEST_ID, set_up_logs
@@ -36,12 +38,17 @@ DATABASE: Final = web.AppKey("database", Database)
 CHANGES: Final = web.AppKey("changes", Changes)
 KNOWLEDGE: Final = web.AppKey("knowledge", Knowledge)
 HEALTH: Final = web.AppKey("health", Health)
+IDEMPOTENCY: Final = web.AppKey("idempotency", Idempotency)
 VERIFIER: Final = web.AppKey("verifier", IdentityVerifier)
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
 
 IDENTITY_HEADER: Final = "X-Directoire-Identity"
 REQUEST_ID_HEADER: Final = "X-Directoire-Request-Id"
 STAMPS_HEADER: Final = "X-Directoire-Stamps"
+IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
+REPLAYED_HEADER: Final = "Idempotency-Replayed"
+_WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_KEPT_HEADERS: Final = frozenset({"ETag", "Link", "Location"})
 _OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _LINE_LIMIT: Final = 64 * 1024  # bytes; the gateway's own is smaller, it answers for all
 _STOP_AFTER: Final = 10.0  # seconds that running requests have at a stop
@@ -56,6 +63,7 @@ class Route:
 
     ``versioned`` false: the path is absolute, as ``/storage/uploads/…`` or ``/internal/…``;
     such a route has no Context, only a PRINCIPAL, and none of both when ``public``.
+    ``leased``: it takes long before it writes (``shared.idempotency``).
     """
 
     method: str
@@ -63,6 +71,7 @@ class Route:
     handler: RequestHandler
     versioned: bool = True
     public: bool = False
+    leased: bool = False
 
 
 def get(path: str, handler: RequestHandler) -> Route:
@@ -103,6 +112,7 @@ def create_app(
     PostgreSQL.
     """
     public: set[RequestHandler] = set()
+    leased: set[RequestHandler] = set()
     database = Database(
         settings.database_url.get_secret_value(),
         size=settings.pool_size,
@@ -124,6 +134,8 @@ def create_app(
     app[HEALTH] = health
     app[VERIFIER] = IdentityVerifier(settings.identity_public_keys)
     app[_PUBLIC] = public
+    app[_LEASED] = leased
+    app[IDEMPOTENCY] = Idempotency(app[CHANGES])
 
     async def connections(_app: web.Application) -> AsyncIterator[None]:
         yield
@@ -136,6 +148,8 @@ def create_app(
     for route in routes:
         if route.public:
             public.add(route.handler)
+        if route.leased:
+            leased.add(route.handler)
         if route.versioned:
             for version in ("1", "1.1"):
                 app.router.add_route(route.method, f"/api/{version}/{route.path}", route.handler)
@@ -145,6 +159,7 @@ def create_app(
 
 
 _PUBLIC: Final = web.AppKey("public", set[RequestHandler])
+_LEASED: Final = web.AppKey("leased", set[RequestHandler])
 
 
 @web.middleware
@@ -175,7 +190,7 @@ async def _know_the_caller(request: web.Request, handler: Handler) -> web.Stream
         return await handler(request)
     request[CONTEXT] = await context_of(request, principal)
     try:
-        return await handler(request)
+        return await _act(request, handler)
     except (
         asyncpg.UndefinedColumnError,
         asyncpg.UndefinedTableError,
@@ -184,7 +199,41 @@ async def _know_the_caller(request: web.Request, handler: Handler) -> web.Stream
         # the schema moved between the catalogue and the statement: look again, once
         request.app[KNOWLEDGE].forget_schema()
         request[CONTEXT] = await context_of(request, principal)
+        return await _act(request, handler)
+
+
+async def _act(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Run the handler; a write that carries an Idempotency-Key only once."""
+    key = request.headers.get(IDEMPOTENCY_HEADER)
+    if key is None or request.method not in _WRITES:
         return await handler(request)
+    leased = request.match_info.handler in request.app[_LEASED]
+    what = f"{request.method} {request.rel_url.raw_path_qs}\n".encode()
+    body = b"" if leased else await request.read()
+    principal, same = request[PRINCIPAL], sha256(what + body).digest()
+    attempt = Attempt(principal.user, principal.group, checked_key(key), same)
+    refused: list[web.StreamResponse] = []
+
+    async def act() -> Success | None:
+        response = await handler(request)
+        if isinstance(response, web.Response) and response.status < 300:
+            body = response.body
+            if isinstance(body, bytes) or body is None:
+                kept = {n: v for n, v in response.headers.items() if n in _KEPT_HEADERS}
+                kept |= {"Content-Type": response.headers.get("Content-Type", JSON)}
+                kept |= {":status": str(response.status)}
+                return Success(body or b"", kept)
+        refused.append(response)
+        return None
+
+    success = await request.app[IDEMPOTENCY].act(attempt, act, leased=leased)
+    if success is None:
+        return refused[0]
+    headers = dict(success.headers)
+    status = int(headers.pop(":status"))
+    if success.replayed:
+        headers[REPLAYED_HEADER] = "true"
+    return web.Response(body=success.body, status=status, headers=headers)
 
 
 async def context_of(request: web.Request, principal: Principal) -> Context:

@@ -19,6 +19,7 @@ from shared.column_types import Kind
 from shared.context import Actor, Context
 from shared.database import Database
 from shared.errors import Forbidden, InvalidRequest, NotFound, NotUnique
+from shared.idempotency import hide
 from shared.rights import Rights, TableRights, owned
 from shared.rows import write
 from shared.rows.compile import shown_fields
@@ -605,6 +606,7 @@ async def _write_system(
     async with changes.transaction(to.actor) as change:
         for row in ready:
             record = await _store_system(change, to, row)
+            hide(*row.prepared.echo)
             stored_rows.append({**_shown(to, record), **row.prepared.echo})
     return stored_rows
 
