@@ -11,6 +11,7 @@ class Answer:
     ``depends``    topics (``shared.stamps``) whose change makes this answer old
     ``scope``      whether everybody of the caller's group gets the same bytes, or this user only
     ``cacheable``  false where the topics cannot tell all the answer rests on
+    ``version``    of the one row that is answered, for its strong tag (``shared.preconditions``)
     ``next_offset``  where a list goes on that was cut at the largest size of an answer
     """
 
@@ -18,4 +19,5 @@ class Answer:
     depends: frozenset[str] = frozenset()
     scope: Literal["group", "user"] = "user"
     cacheable: bool = False
+    version: str | None = None
     next_offset: int | None = None

@@ -106,6 +106,8 @@ class Table:
     filter_column_blacklist: str | None
     display_template: str | None
     preview_url: str | None
+    require_if_match: bool = False  # a change of a row must name the version it has seen
+    versioned: bool = True  # a row's version can be told: not of partitioned tables
 
     @property
     def writable(self) -> bool:
@@ -306,6 +308,8 @@ def _table(
         filter_column_blacklist=row["filter_column_blacklist"],
         display_template=row["display_template"],
         preview_url=row["preview_url"],
+        require_if_match=bool(row["require_if_match"]),
+        versioned=row["versioned"],
     )
 
 

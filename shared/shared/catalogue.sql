@@ -3,7 +3,8 @@
 -- write here may change as well: through foreign keys that cascade or set, or through inheritance.
 -- `foreign` says that triggers or rules of others may change anything at all.
 WITH relations AS MATERIALIZED (
-    SELECT c.oid, c.relname::text AS name, c.relhasrules AS has_rules
+    SELECT c.oid, c.relname::text AS name, c.relhasrules AS has_rules,
+           c.relkind = 'r' AS versioned
       FROM pg_class c
      WHERE c.relnamespace = 'public'::regnamespace
        AND c.relkind IN ('r', 'p')
@@ -57,7 +58,7 @@ SELECT r.oid,
        d.user_create_column, d.user_update_column, d.date_create_column, d.date_update_column,
        d.sort_column, d.status_column, d.date_created,
        d.default_status, d.list_view, d.column_groupings, d.filter_column_blacklist,
-       d.display_template, d.preview_url
+       d.display_template, d.preview_url, d.require_if_match, r.versioned
   FROM relations r
   LEFT JOIN triggers t ON t.tgrelid = r.oid
   LEFT JOIN touches e ON e.source = r.oid

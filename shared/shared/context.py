@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from shared.catalogue import Catalogue
 from shared.identity import Principal
+from shared.preconditions import NONE, Precondition
 from shared.rights import Rights
 from shared.stamps import Stamps
 from shared.system_settings import SystemSettings
@@ -35,4 +36,5 @@ class Context:
     rights: Rights
     settings: SystemSettings
     actor: Actor
+    precondition: Precondition = NONE
     strict: bool = False  # `Prefer: handling=strict`: unknown keys of a body are refused

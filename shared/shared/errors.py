@@ -72,6 +72,12 @@ class TooLarge(ApiError):
     status, code = 413, "TOO_LARGE"
 
 
+class PreconditionFailed(ApiError):
+    """The row is another one, or another version, than the caller has seen."""
+
+    status, code = 412, "PRECONDITION_FAILED"
+
+
 class UnsupportedMediaType(ApiError):
     status, code = 415, "UNSUPPORTED_MEDIA_TYPE"
 
@@ -80,6 +86,12 @@ class InvalidValue(ApiError):
     """A value its column cannot hold, or a rule of the database it breaks."""
 
     status, code = 422, "INVALID_VALUE"
+
+
+class PreconditionRequired(ApiError):
+    """The table demands that a write says which version of the row it changes."""
+
+    status, code = 428, "PRECONDITION_REQUIRED"
 
 
 class TooManyRequests(ApiError):

@@ -24,6 +24,7 @@ from shared.errors import (
 )
 from shared.failpoints import is_off
 from shared.logs import REQUEST_ID
+from shared.preconditions import entity_tag
 from shared.stamps import depends_header
 from shared.versions import ApiVersion
 
@@ -133,6 +134,8 @@ def respond(request: web.Request, answer: object, status: int = 200) -> web.Resp
     if answer.cacheable and status == 200 and not is_off("answers.depends"):
         response.headers[DEPENDS_HEADER] = depends_header(answer.depends)
         response.headers[SCOPE_HEADER] = answer.scope
+    if answer.version is not None or request.method in {"GET", "HEAD"}:
+        response.headers["ETag"] = entity_tag(answer.body, answer.version)
     if answer.next_offset is not None:
         url = request.rel_url.without_query_params("perPage", "currentPage")
         url = url.update_query({"limit": "-1", "offset": str(answer.next_offset)})

@@ -29,6 +29,7 @@ from shared.identity import IdentityVerifier, Principal
 from shared.knowledge import Knowledge
 from shared.logs import REQUEST_ID, set_up_logs
 from shared.metrics import DURATION, REQUESTS
+from shared.preconditions import NONE, precondition
 from shared.settings import CommonSettings, ServiceSettings
 from shared.stamps import Invalidation, Stamps, note_reader
 
@@ -256,6 +257,9 @@ async def context_of(request: web.Request, principal: Principal) -> Context:
             request_id=request_id,
             quiet=request.rel_url.query.get("skip_activity_log", "0") not in {"", "0"},
         ),
+        precondition=precondition(headers.get("If-Match"), headers.get("If-None-Match"))
+        if request.method in _WRITES
+        else NONE,
         strict="handling=strict" in headers.get("Prefer", ""),
     )
 

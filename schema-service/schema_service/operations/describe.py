@@ -108,6 +108,7 @@ def describe_table(
         "filter_column_blacklist": table.filter_column_blacklist,
         "display_template": table.display_template,
         "preview_url": table.preview_url,
+        "require_if_match": table.require_if_match,
         "count": total,
         "row_count": total,
         "active": counts.get("1", 0),

@@ -29,7 +29,7 @@ from shared.system_tables import AUTOMATIC_COLUMNS, check_table_metadata
 from shared.versions import ApiVersion
 
 _META: Final = {"table": "directus_tables", "type": "entry"}
-_FLAGS: Final = ("hidden", "single", "is_junction_table", "footer")
+_FLAGS: Final = ("hidden", "single", "is_junction_table", "footer", "require_if_match")
 _TEXTS: Final = (
     "primary_column",
     "default_status",

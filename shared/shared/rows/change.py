@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final
 
+from asyncpg import Record
+
 from shared import envelopes
 from shared.answers import Answer
 from shared.brackets import Query, flag
@@ -18,8 +20,17 @@ from shared.changes import Change, Changes
 from shared.column_types import Kind
 from shared.context import Actor, Context
 from shared.database import Database
-from shared.errors import Forbidden, InvalidRequest, NotFound, NotUnique
+from shared.errors import (
+    ApiError,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    NotUnique,
+    PreconditionFailed,
+    PreconditionRequired,
+)
 from shared.idempotency import hide
+from shared.preconditions import Precondition
 from shared.rights import Rights, TableRights, owned
 from shared.rows import write
 from shared.rows.compile import shown_fields
@@ -51,7 +62,13 @@ class Writer:
     shown: Sql
     user: int
     actor: Actor
+    precondition: Precondition
     strict: bool
+
+    @property
+    def unchanged(self) -> Sql:
+        """The row is of a version that the caller has seen."""
+        return write.is_version(self.table, self.precondition.versions)
 
     @property
     def visible(self) -> Sql:
@@ -73,7 +90,12 @@ def writer(context: Context, name: str) -> Writer:
     key = (name, context.principal.group, context.principal.user)
     known = _writers.get(key)
     if known is not None and known[0] is context.catalogue and known[1] is context.rights:
-        return replace(known[2], actor=context.actor, strict=context.strict)
+        return replace(
+            known[2],
+            actor=context.actor,
+            precondition=context.precondition,
+            strict=context.strict,
+        )
     made = _writer(context, name)
     if len(_writers) >= _KEPT:
         del _writers[next(iter(_writers))]  # the oldest: dicts keep their order
@@ -105,12 +127,21 @@ def _writer(context: Context, name: str) -> Writer:
         shown=shown_fields(table, fields),
         user=context.principal.user,
         actor=context.actor,
+        precondition=context.precondition,
         strict=context.strict,
     )
 
 
 # They hold for these very objects: knowledge is replaced as a whole.
 _writers: dict[tuple[str, int, int], tuple[Catalogue, Rights, Writer]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A row as the caller is shown it, and the version of what is stored."""
+
+    shown: dict[str, Any]
+    version: str | None
 
 
 # ── one row ───────────────────────────────────────────────────────────────────────────────────────
@@ -131,7 +162,7 @@ async def create_row(
         (row,) = await _write_system(changes, context, to, [(values, None)])
     else:
         (row,) = await _put(changes, to, [_stored(to, values)])
-    return Answer(envelopes.item(context.version, table, row, meta=_meta(query)))
+    return _item(context, to, row, query)
 
 
 async def update_row(
@@ -143,6 +174,7 @@ async def update_row(
     """
     to = writer(context, table)
     _may_change_at_all(to, body)
+    _demand_version(to)
     value = _key_value(to, key)
     if value is None:
         raise _no_record(to, key)
@@ -155,7 +187,7 @@ async def update_row(
         (row,) = await _update(changes, to, [{**_stored(to, values), to.key.name: value}])
     else:
         row = await _unchanged(changes.database, to, value)
-    return Answer(envelopes.item(context.version, table, row, meta=_meta(query)))
+    return _item(context, to, row, query)
 
 
 async def delete_row(
@@ -168,6 +200,7 @@ async def delete_row(
     to = writer(context, table)
     if not to.rights.delete:
         raise Forbidden
+    _demand_version(to)
     value = _key_value(to, key)
     gone = [] if value is None else await _delete(changes, context, to, [value], query)
     return Answer(envelopes.deleted(context.version, table, bool(gone)))
@@ -201,6 +234,7 @@ async def update_rows(
     given = _rows(body)
     for row in given:
         _may_change_at_all(to, row)
+    _demand_version(to)
     bodies = [_checked(to, row) for row in given]
     keys = [_body_key(to, row) for row in given]
     for values in bodies:
@@ -221,6 +255,7 @@ async def delete_rows(
     to = writer(context, table)
     if not to.rights.delete:
         raise Forbidden
+    _demand_version(to)
     keys = list(dict.fromkeys(_body_key(to, row) for row in _rows(body)))
     gone = await _delete(changes, context, to, keys, query)
     return Answer(envelopes.deleted_all(context.version, table, gone, bool(gone)))
@@ -249,12 +284,16 @@ def _body_key(to: Writer, row: Body) -> object:
     return value
 
 
-def _collection(
-    context: Context, to: Writer, rows: Sequence[Mapping[str, Any]], query: Query
-) -> Answer:
+def _item(context: Context, to: Writer, row: Stored, query: Query) -> Answer:
+    body = envelopes.item(context.version, to.table.name, row.shown, meta=_meta(query))
+    return Answer(body, version=row.version)
+
+
+def _collection(context: Context, to: Writer, rows: Sequence[Stored], query: Query) -> Answer:
+    shown = [row.shown for row in rows]
     return Answer(
         envelopes.collection(
-            context.version, to.table.name, rows, None, has_status=False, meta=_meta(query)
+            context.version, to.table.name, shown, None, has_status=False, meta=_meta(query)
         )
     )
 
@@ -308,6 +347,28 @@ def _meta(query: Query) -> bool:
     return "meta" not in query or flag(query["meta"])
 
 
+def _demand_version(to: Writer) -> None:
+    """Raises PreconditionRequired where the table wants changes to say what they change."""
+    if to.table.require_if_match and not to.precondition.exists:
+        raise PreconditionRequired(
+            f'a change of a row of "{to.table.name}" must carry If-Match with the row\'s ETag'
+        )
+
+
+def _only_new(to: Writer) -> bool:
+    """Whether a row that exists already may not be met."""
+    return to.precondition.absent or (to.table.require_if_match and not to.precondition.exists)
+
+
+def _other_version() -> PreconditionFailed:
+    return PreconditionFailed("the row is not, or not any more, as If-Match says")
+
+
+def _refusal(to: Writer) -> ApiError:
+    """Why a row that the caller sees was not changed."""
+    return Forbidden() if to.precondition.versions is None else _other_version()
+
+
 def _no_record(to: Writer, key: object) -> NotFound:
     return NotFound(f"Unable to find the record in [{to.table.name}] with ID [{key}]")
 
@@ -340,7 +401,7 @@ def _may_add(to: Writer, values: Body) -> None:
 
 def _allowed(to: Writer, values: Body) -> list[Sql]:
     """Conditions on a row for these values to be written into it."""
-    conditions = [to.visible]
+    conditions = [to.visible, to.unchanged]
     status = to.status
     changes_status = status is not None and status.name in values
     edit = to.rights.edit_condition(to.user, TABLE)
@@ -428,12 +489,12 @@ def _automatic(to: Writer, *, created: bool) -> dict[str, Sql]:
 
 async def _run(
     changes: Changes, to: Writer, statements: Sequence[tuple[Batch, Sql]], *, complete: bool
-) -> list[dict[str, Any]]:
+) -> list[Stored]:
     """One statement on its own, several as one transaction. ``complete``: every row must be met."""
     if len(statements) == 1 and (not complete or len(statements[0][0].rows) == 1):
         records = await changes.once(statements[0][1], to.topics)
         return [_shown(to, record) for record in records]
-    rows: list[dict[str, Any]] = []
+    rows: list[Stored] = []
     async with changes.transaction(to.actor) as change:
         change.touch(*to.topics)
         for batch, statement in statements:
@@ -448,44 +509,59 @@ class _Incomplete(Exception):
     """Some row of a batch was not there, or not the caller's to change."""
 
 
-def _shown(to: Writer, record: Any) -> dict[str, Any]:
-    return dict(zip(to.fields, record, strict=False))
+def _shown(to: Writer, record: Record) -> Stored:
+    return Stored(dict(zip(to.fields, record, strict=False)), record["?version"])
 
 
-async def _put(
-    changes: Changes, to: Writer, rows: Sequence[Mapping[str, object]]
-) -> list[dict[str, Any]]:
+async def _put(changes: Changes, to: Writer, rows: Sequence[Mapping[str, object]]) -> list[Stored]:
     """Insert, or update where a key is given and exists (reading 67)."""
-    statements: list[tuple[Batch, Sql]] = []
-    keys: list[object] = []
-    for batch in _batches(to, rows):
-        if to.key.name not in batch.rows[0]:
-            for row in batch.rows:
-                _may_add(to, row)
-            statements.append((batch, write.insert(batch, to.shown)))
-            continue
-        keys += [row[to.key.name] for row in batch.rows]
-        add, edit = to.rights.add > 0, to.rights.edit > 0
-        if add and to.rights.by_status:
-            _may_add(to, batch.rows[0])
-        if not add and not edit:
-            raise Forbidden
-        allowed = _allowed(to, batch.rows[0])
-        statements.append((batch, write.put(batch, to.shown, allowed, add=add, edit=edit)))
+    statements = [_put_statement(to, batch) for batch in _batches(to, rows)]
+    keys = [row[to.key.name] for row in rows if to.key.name in row]
+    complete = to.precondition.exists or not to.rights.add
+    stored_rows: list[Stored] = []
     try:
-        return await _run(changes, to, statements, complete=not to.rights.add)
+        stored_rows = await _run(changes, to, statements, complete=complete)
     except _Incomplete:
-        raise Forbidden from None
+        stored_rows = []
     except NotUnique:
-        limited = any(_allowed(to, row) != [EMPTY, EMPTY] for row in rows)
-        if keys and limited and await _sees(changes.database, to, keys):
-            raise Forbidden from None
+        if keys and await _sees(changes.database, to, keys):
+            _explain_existing(to)
+            if any(_allowed(to, row) != [EMPTY, EMPTY, EMPTY] for row in rows):
+                raise Forbidden from None
         raise
+    if complete and len(stored_rows) < len(rows):
+        raise _other_version() if to.precondition.exists else Forbidden()
+    return stored_rows
+
+
+def _put_statement(to: Writer, batch: Batch) -> tuple[Batch, Sql]:
+    """Raises Forbidden, PreconditionFailed."""
+    if to.key.name not in batch.rows[0]:
+        if to.precondition.exists:
+            raise _other_version()
+        for row in batch.rows:
+            _may_add(to, row)
+        return batch, write.insert(batch, to.shown)
+    add = to.rights.add > 0 and not to.precondition.exists
+    edit = to.rights.edit > 0 and not _only_new(to)
+    if add and to.rights.by_status:
+        _may_add(to, batch.rows[0])
+    if not add and not edit:
+        raise Forbidden
+    allowed = _allowed(to, batch.rows[0])
+    return batch, write.put(batch, to.shown, allowed, add=add, edit=edit)
+
+
+def _explain_existing(to: Writer) -> None:
+    """Raises PreconditionFailed, PreconditionRequired where a row was to be a new one."""
+    if to.precondition.absent:
+        raise PreconditionFailed("a row with this key exists")
+    _demand_version(to)
 
 
 async def _update(
     changes: Changes, to: Writer, rows: Sequence[Mapping[str, object]]
-) -> list[dict[str, Any]]:
+) -> list[Stored]:
     statements: list[tuple[Batch, Sql]] = []
     for batch in _batches(to, rows):
         statement = write.update if len(batch.columns) > 1 else write.untouched
@@ -500,7 +576,7 @@ async def _update(
         for key in keys:
             if not await _sees(changes.database, to, [key]):
                 raise _no_record(to, key)
-        raise Forbidden
+        raise _refusal(to)
     return found
 
 
@@ -516,7 +592,7 @@ async def _delete(
             return await _soft_delete(changes, to, keys, status)
         if not to.table.is_system:
             raise InvalidRequest("Cannot soft delete. Table has not status column.")
-    allowed = [to.visible, to.rights.delete_condition(to.user, TABLE)]
+    allowed = [to.visible, to.rights.delete_condition(to.user, TABLE), to.unchanged]
     if to.system is not None:
         gone = await _delete_system(changes, context, to, keys, allowed)
     else:
@@ -525,8 +601,8 @@ async def _delete(
             gone = [record[0] for record in await changes.once(statement, to.topics)]
         else:
             gone = await _delete_all(changes, to, keys, statement)
-    if not gone and allowed[1] and await _sees(changes.database, to, keys):
-        raise Forbidden
+    if not gone and (allowed[1] or allowed[2]) and await _sees(changes.database, to, keys):
+        raise _refusal(to)
     return gone
 
 
@@ -538,7 +614,7 @@ async def _delete_all(
         gone = [record[0] for record in await change.fetch(statement)]
         left = set(keys) - set(gone)
         if left and await change.fetchval(write.seen(to.table, to.key, [*left], to.visible)):
-            raise Forbidden  # rolls back: all or none
+            raise _refusal(to)  # rolls back: all or none
     return gone
 
 
@@ -550,7 +626,7 @@ async def _soft_delete(
     if not sees:
         return []
     found = await _update(changes, to, [row for row in rows if row[to.key.name] in sees])
-    return [row[to.key.name] for row in found]
+    return [row.shown[to.key.name] for row in found]
 
 
 async def _soft_delete_system(
@@ -569,11 +645,15 @@ async def _sees(database: Database, to: Writer, keys: Sequence[object]) -> bool:
     return await database.fetchval(write.seen(to.table, to.key, keys, to.visible))
 
 
-async def _unchanged(database: Database, to: Writer, key: object) -> dict[str, Any]:
+async def _unchanged(database: Database, to: Writer, key: object) -> Stored:
     record = await database.fetchrow(write.item(to.table, to.key, key, to.shown, to.visible))
     if record is None or not to.rights.view:
         raise _no_record(to, key)
-    return _shown(to, record)
+    shown = _shown(to, record)
+    versions = to.precondition.versions
+    if versions is not None and shown.version not in versions:
+        raise _other_version()
+    return shown
 
 
 # ── system tables: their own rules, images for the topics, all in one transaction ─────────────────
@@ -594,7 +674,7 @@ async def _write_system(
     context: Context,
     to: Writer,
     rows: Sequence[tuple[Mapping[str, Any], object | None]],
-) -> list[dict[str, Any]]:
+) -> list[Stored]:
     """Create or update rows of a system table, with what its rules add: all, or none.
 
     ``rows`` are bodies with the key of the row to change, None for one to create (or, when its body
@@ -602,12 +682,13 @@ async def _write_system(
     """
     # outside the transaction: hashing a password takes its time
     ready = [await _prepare(changes.database, context, to, *row) for row in rows]
-    stored_rows: list[dict[str, Any]] = []
+    stored_rows: list[Stored] = []
     async with changes.transaction(to.actor) as change:
         for row in ready:
             record = await _store_system(change, to, row)
             hide(*row.prepared.echo)
-            stored_rows.append({**_shown(to, record), **row.prepared.echo})
+            shown = _shown(to, record)
+            stored_rows.append(replace(shown, shown={**shown.shown, **row.prepared.echo}))
     return stored_rows
 
 
@@ -645,7 +726,7 @@ async def _store_system(change: Change, to: Writer, row: _Ready) -> Any:
         sees = to.rights.view and await change.fetchval(
             write.seen(to.table, to.key, [key], to.visible)
         )
-        raise Forbidden if sees else _no_record(to, key)
+        raise _refusal(to) if sees else _no_record(to, key)
     key = record[to.key.name]
     change.touch(*to.topics, *topics_of(to.table.name, before, await _image(change, to, key)))
     if row.prepared.after is not None:
@@ -661,7 +742,7 @@ def _system_statement(
     if exists and named:
         return write.update(_batch(to, [row]), to.shown, _allowed(to, values))
     if exists:
-        editable = to.rights.edit_condition(to.user, TABLE)
+        editable = _both(to.rights.edit_condition(to.user, TABLE), to.unchanged)
         return write.item(to.table, to.key, key, to.shown, _both(to.visible, editable))
     if key is None:
         return write.insert(_batch(to, [named]), to.shown)

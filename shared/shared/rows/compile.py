@@ -28,6 +28,8 @@ from shared.sql import EMPTY, Sql, ident, join, literal, param, raw
 
 KEY: Final = object()  # stands for the key in an item's statement
 
+NO_VERSION: Final = raw('NULL::text AS "?version"')
+
 _USUAL_LIMITS: Final = frozenset({1, 5, 10, 20, 25, 50, 100, 200, 500, 1000})
 _USUAL_STATUSES: Final = frozenset({"0", "1", "2"})
 _DATETIME: Final[LiteralString] = "YYYY-MM-DD HH24:MI:SS"
@@ -81,14 +83,22 @@ def compile_list(plan: ReadPlan) -> Sql:
 def compile_item(plan: ItemPlan) -> Sql:
     """The row with the key KEY."""
     key = operand(plan.key, TABLE) + raw(" = ") + typed((_key_type(plan.key), KEY))
+    version = NO_VERSION if plan.source else row_version(plan.table)
     return (
         raw("SELECT ")
-        + join(", ", [*_shown(plan.table, plan.fields), raw('true AS "?found"')])
+        + join(", ", [*_shown(plan.table, plan.fields), version, raw('true AS "?found"')])
         + raw(" FROM ")
         + (plan.source or table_name(plan.table))
         + raw(" AS t")
         + where([key, plan.visible])
     )
+
+
+def row_version(table: Table) -> Sql:
+    """The version of the stored row of alias ``t``, as its tag names it; null where it has none."""
+    if not table.writable or not table.versioned:
+        return NO_VERSION
+    return raw('t.xmin::text AS "?version"')
 
 
 def where(conditions: Iterable[Sql]) -> Sql:

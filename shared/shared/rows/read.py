@@ -97,26 +97,33 @@ async def get_row(
         plan = plan_item(context, table, parse_columns(query))
         known = _remember(shape, context, plan, compile_item(plan), plan.fields)
     plan: ItemPlan = known.plan
-    row = await _fetch_item(database, known, plan, key)
+    row, version = await _fetch_item(database, known, plan, key)
     body = envelopes.item(context.version, table, row, meta=wants_meta(query))
-    return Answer(body, depends=plan.depends, scope=plan.scope, cacheable=plan.cacheable)
+    return Answer(
+        body,
+        depends=plan.depends,
+        scope=plan.scope,
+        cacheable=plan.cacheable,
+        version=version,
+    )
 
 
 async def _fetch_item(
     database: Database, known: _Compiled, plan: ItemPlan, key: str
-) -> dict[str, Any] | None:
+) -> tuple[dict[str, Any] | None, str | None]:
+    """The row and its version."""
     try:
         pg_type, value = compared(plan.key, key)
     except Unfit:
-        return None
+        return None, None
     if pg_type != comparison_type(plan.key):
-        return None
+        return None, None
     values = tuple(value if item is KEY else item for item in known.values)
     record = await database.fetchrow(FixedSql((known.text,), values))
     if record is None:
-        return None
+        return None, None
     row = dict(zip(known.names, record, strict=False))
-    return activity.finished(row) if plan.source else row
+    return activity.finished(row) if plan.source else row, record["?version"]
 
 
 def _rows(plan: ReadPlan, names: tuple[str, ...], records: list[Any]) -> list[dict[str, Any]]:

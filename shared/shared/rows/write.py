@@ -13,10 +13,10 @@ from typing import Final
 from shared.catalogue import Column, Table
 from shared.changes import actor_cte
 from shared.context import Actor
-from shared.rows.compile import table_name, where
+from shared.rows.compile import NO_VERSION, row_version, table_name, where
 from shared.rows.plan import TABLE
 from shared.rows.values import array_of, bound, operand, stored_cast, stored_type, typed
-from shared.sql import EMPTY, Sql, ident, join, literal, raw
+from shared.sql import EMPTY, Sql, ident, join, literal, param, raw
 
 FURTHEST: Final = 1_000_000  # how far one explicit id may move its sequence (reading 57)
 _SEQUENCE_LOCK: Final = 7301  # names the advisory locks of those who move a sequence
@@ -39,6 +39,20 @@ class Batch:
     @property
     def many(self) -> bool:
         return len(self.rows) > 1
+
+    @property
+    def returning(self) -> Sql:
+        """The stored rows with their versions, which PostgreSQL tells of plain tables only."""
+        if not self.table.versioned:
+            return raw(" RETURNING t.*")
+        return raw(' RETURNING t.*, t.xmin AS "?xmin"')
+
+    @property
+    def version(self) -> Sql:
+        """The version of such a row, as one more field."""
+        if not self.table.versioned:
+            return raw(", ") + NO_VERSION
+        return raw(', t."?xmin"::text AS "?version"')
 
     def inputs(self) -> Sql:
         """The CTEs that the statement takes its rows from."""
@@ -86,6 +100,7 @@ def insert(batch: Batch, shown: Sql) -> Sql:
         + _insert(batch, EMPTY)
         + raw(") SELECT ")
         + shown
+        + batch.version
         + raw(" FROM w AS t")
     )
 
@@ -104,6 +119,7 @@ def put(batch: Batch, shown: Sql, allowed: Sequence[Sql], *, add: bool, edit: bo
         unless = _unless_updated(batch) if edit else EMPTY
         steps.append(raw("inserted AS (") + _insert(batch, unless) + raw(")"))
         parts.append(raw("SELECT * FROM inserted"))
+    shown += batch.version
     if add and batch.key.auto_increment:
         shown += raw(", ") + _follow(batch.table, batch.key)
     rows = raw("(") + join(" UNION ALL ", parts) + raw(")")
@@ -126,6 +142,7 @@ def update(batch: Batch, shown: Sql, allowed: Sequence[Sql]) -> Sql:
         + _update(batch, allowed)
         + raw(") SELECT ")
         + shown
+        + batch.version
         + raw(" FROM ")
         + batch.in_order(raw("w"))
     )
@@ -139,6 +156,8 @@ def untouched(batch: Batch, shown: Sql, allowed: Sequence[Sql]) -> Sql:
         + batch.inputs()
         + raw(" SELECT ")
         + shown
+        + raw(", ")
+        + row_version(batch.table)
         + raw(" FROM ")
         + table_name(batch.table)
         + source
@@ -180,6 +199,8 @@ def item(table: Table, key: Column, value: object, shown: Sql, visible: Sql) -> 
     return (
         raw("SELECT ")
         + shown
+        + raw(", ")
+        + row_version(table)
         + raw(" FROM ")
         + table_name(table)
         + raw(" AS t")
@@ -196,6 +217,15 @@ def image(table: Table, key: Column, value: object) -> Sql:
         + where([_is_one_of(key, [value])])
         + raw(" FOR UPDATE")
     )
+
+
+def is_version(table: Table, versions: Sequence[str] | None) -> Sql:
+    """The row is still of one of these versions."""
+    if versions is None:
+        return EMPTY
+    if not versions or not table.versioned:
+        return raw("false")
+    return raw("t.xmin::text = ANY(") + param(list(versions)) + raw("::text[])")
 
 
 def status_rule(column: Column, value: object, allowed: Sql) -> Sql:
@@ -229,7 +259,7 @@ def _insert(batch: Batch, unless: Sql) -> Sql:
         + batch.source()
         + unless
         + (raw(" ORDER BY i.n") if batch.many else EMPTY)
-        + raw(" RETURNING t.*")
+        + batch.returning
     )
 
 
@@ -252,7 +282,7 @@ def _update(batch: Batch, allowed: Sequence[Sql]) -> Sql:
         + raw(" FROM ")
         + batch.source()
         + where([batch.is_row(), *allowed])
-        + raw(" RETURNING t.*")
+        + batch.returning
     )
 
 

@@ -26,4 +26,4 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- A table may demand that whoever changes a row says which version of it he has seen (If-Match).
-ALTER TABLE public.directus_tables ADD COLUMN require_if_match boolean NOT NULL DEFAULT false;
+ALTER TABLE public.directus_tables ADD COLUMN require_if_match smallint NOT NULL DEFAULT 0 CHECK (require_if_match IN (0, 1));
