@@ -23,7 +23,7 @@ from asyncpg import PostgresError, Record
 from prometheus_client import Counter, Gauge
 
 from items_service.relay_bus import Bus, BusAway
-from items_service.relay_events import event_of
+from items_service.relay_events import Event, event_of
 from items_service.relay_settings import RelaySettings
 from shared import failpoints
 from shared.database import Database
@@ -76,6 +76,7 @@ class Relay:
         default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{token_hex(8)}"
     )
     token: int | None = None
+    _counted: int | None = None  # the last position, where nothing fences
     _unpublished: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -98,6 +99,8 @@ class Relay:
             await self._resign()
 
     async def _ask_to_lead(self) -> int | None:
+        if failpoints.is_off("relay.fence"):
+            return await self.database.fetchval(fixed(QUERIES["last_token"]))
         try:
             return await self.database.fetchval(
                 fixed(QUERIES["lead"], self.holder, self.lead_seconds)
@@ -133,26 +136,42 @@ class Relay:
         while True:
             await asyncio.sleep(self.lead_seconds / 4)
             try:
-                now = await self.database.fetchval(
-                    fixed(QUERIES["lead"], self.holder, self.lead_seconds)
-                )
+                now = await self._ask_again(token)
             except _FAULTS as error:
                 log.warning("cannot renew the lead", error=str(error))
                 continue  # while the database is away nobody else can take it
             if now != token:
                 raise LeadLost
 
+    async def _ask_again(self, token: int) -> int | None:
+        if failpoints.is_off("relay.fence"):
+            return token
+        return await self.database.fetchval(fixed(QUERIES["lead"], self.holder, self.lead_seconds))
+
     async def _take_positions(self, token: int) -> None:
         if not await self.database.fetchval(fixed(QUERIES["pending"])):
             return
         taken = POSITIONS
         while taken == POSITIONS:
-            taken = await self.database.fetchval(fixed(QUERIES["take_positions"], token, POSITIONS))
+            taken = await self._take(token)
             if taken is None:
                 raise LeadLost
             TAKEN.inc(taken)
             self._unpublished.set()
             await failpoints.reach("relay.taken")
+
+    async def _take(self, token: int) -> int | None:
+        if not failpoints.is_off("relay.fence"):
+            return await self.database.fetchval(fixed(QUERIES["take_positions"], token, POSITIONS))
+        # what a leader would be that counts by itself: the checker of the feed must notice
+        if self._counted is None:
+            self._counted = await self.database.fetchval(fixed(QUERIES["last_position"]))
+        row = await self.database.fetchrow(
+            fixed(QUERIES["take_unfenced"], self._counted, POSITIONS)
+        )
+        assert row is not None
+        self._counted += row["taken"]
+        return row["taken"]
 
     async def _grant(self, token: int) -> None:
         """Ask Redis' clock, look at the database, grant: in this order."""
@@ -182,16 +201,29 @@ class Relay:
         GRANTS.labels("refused" if epoch is None else "granted").inc()
 
     async def _publish(self, token: int) -> None:
+        """Send all there is, the next batch being read while the last one is confirmed."""
         self._unpublished.clear()
-        entries = await self.database.fetch(fixed(QUERIES["events"], token, EVENTS, CHARACTERS))
-        if not entries:
-            await self._unpublished.wait()
-            return
-        self._unpublished.set()  # there may be more
-        events = [event_of(entry) for entry in entries if entry["table_name"] is not None]
+        sending: asyncio.Task[None] | None = None
+        sent = 0
+        try:
+            while entries := await self.database.fetch(
+                fixed(QUERIES["events"], token, EVENTS, CHARACTERS, sent)
+            ):
+                sent = entries[-1]["position"]
+                events = [event_of(entry) for entry in entries if entry["table_name"] is not None]
+                await _ended(sending)
+                sending = asyncio.create_task(self._send(events, sent))
+            await _ended(sending)
+        finally:
+            if sending is not None and not sending.done():
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+        await self._unpublished.wait()
+
+    async def _send(self, events: list[Event], until: int) -> None:
         await self.bus.publish(events)
         await failpoints.reach("relay.published")
-        await self.database.execute(fixed(QUERIES["confirm"], entries[-1]["position"]))
+        await self.database.execute(fixed(QUERIES["confirm"], until))
         CONFIRMED.inc(len(events))
 
     async def _keep_up(self, token: int) -> None:
@@ -206,6 +238,13 @@ class Relay:
 
     async def _make_partitions(self) -> None:
         await self.database.execute(fixed(QUERIES["make_partitions"]))
+
+
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    """Wait for a task. Cancelled, this wait ends at once, whatever the task makes of it."""
+    if task is not None:
+        await asyncio.wait([task])
+        task.result()
 
 
 def seen_in(row: Record) -> Seen:
@@ -234,7 +273,11 @@ def create_app(settings: RelaySettings) -> web.Application:
     """Health and metrics; the relay runs beside them."""
     database = Database(settings.database_url.get_secret_value(), size=6, application="relay")
     granter = Granter(settings.redis_url.get_secret_value(), settings.redis_prefix)
-    bus = Bus(settings.amqp_url.get_secret_value(), settings.activity_exchange)
+    bus = Bus(
+        settings.amqp_url.get_secret_value(),
+        settings.activity_exchange,
+        stream_age=settings.activity_stream_age,
+    )
     app = web.Application()
     app[HEALTH] = Health({"postgresql": database.ping})
     app.add_routes(app[HEALTH].routes())

@@ -12,6 +12,26 @@ SELECT directoire.pending();
 -- take_positions
 SELECT directoire.take_positions($1, $2);
 
+-- last_position
+SELECT position FROM directoire.relay;
+
+-- last_token
+SELECT token FROM directoire.relay;
+
+-- take_unfenced
+-- For tests that must see the harm: positions after $1, the caller's own count, whoever leads.
+WITH taken AS (
+    DELETE FROM directoire.outbox
+     WHERE id = ANY (ARRAY(SELECT o.id FROM directoire.outbox o ORDER BY o.id LIMIT $2))
+    RETURNING id, at),
+put AS (
+    INSERT INTO directoire.feed (position, id, at)
+    SELECT $1 + row_number() OVER (ORDER BY t.id), t.id, t.at FROM taken t
+    ON CONFLICT DO NOTHING),
+led AS (
+    UPDATE directoire.relay r SET position = greatest(r.position, $1 + (SELECT count(*) FROM taken)))
+SELECT count(*)::int AS taken FROM taken;
+
 -- seen
 -- What a grant rests on, in one snapshot: $1 token, $2 feed position already raised (null: nothing
 -- is remembered, so nothing has to be raised), $3 most entries worth looking at one by one.
@@ -69,7 +89,8 @@ UPDATE directoire.relay
 
 -- events
 -- The next entries to publish, if the token leads: $1 token, $2 most entries, $3 most characters of
--- images (the first comes however large it is). An entry that retention took leaves its position.
+-- images (the first comes however large it is), $4 the position sent already, if not yet confirmed.
+-- An entry that retention took leaves its position.
 SELECT e.*, r.feed_epoch::text AS feed
   FROM directoire.relay r
  CROSS JOIN LATERAL (
@@ -80,7 +101,7 @@ SELECT e.*, r.feed_epoch::text AS feed
                    a.quiet, a.before::text AS before, a.after::text AS after
               FROM directoire.feed f
               LEFT JOIN public.directus_activity a ON a.id = f.id AND a."datetime" = f.at
-             WHERE f.position > r.confirmed
+             WHERE f.position > greatest(r.confirmed, $4)
              ORDER BY f.position
              LIMIT $2) x) e
  WHERE r.token = $1 AND (e.size <= $3 OR e.number = 1)

@@ -6,14 +6,17 @@ too, so that a name is one word of the key and no wildcard: ``my.table`` →
 ``activity.my%2Etable.add``.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import md5
 from typing import Final
 from urllib.parse import quote
 
 import msgspec
 from asyncpg import Record
 
+_TRACE_ID: Final = re.compile(r"[0-9a-f]{32}").fullmatch
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 
 
@@ -54,7 +57,7 @@ def event_of(entry: Record) -> Event:
         "data": {
             "position": entry["position"],
             "table": table,
-            "row": row,
+            "row_id": row,
             "action": action,
             "actor": entry["actor"],
             "request_id": entry["request_id"],
@@ -63,8 +66,22 @@ def event_of(entry: Record) -> Event:
             "after": _json(entry["after"]),
         },
     }
+    if entry["request_id"] is not None:
+        body["traceparent"] = traceparent(entry["request_id"], entry["id"])
     encoded = msgspec.json.encode(body)
     return Event(entry["position"], str(entry["id"]), routing_key(table, action), encoded)
+
+
+def traceparent(request_id: str, entry: int) -> str:
+    """The W3C trace context of an entry: the request's trace, and the entry as a span of it.
+
+    A request id of 32 hex digits is a trace id, as the gateway makes and takes them; others are
+    hashed to one, so that all entries of a request still share it.
+    """
+    trace = request_id
+    if not _TRACE_ID(trace) or not trace.strip("0"):
+        trace = md5(request_id.encode(), usedforsecurity=False).hexdigest()
+    return f"00-{trace}-{entry & 0xFFFFFFFFFFFFFFFF:016x}-01"
 
 
 def _json(text: str | None) -> msgspec.Raw | None:

@@ -11,4 +11,5 @@ class RelaySettings(CommonSettings):
     redis_prefix: str = "directoire:"
     amqp_url: SecretStr
     activity_exchange: str = Field(default="directoire.activity", min_length=1, max_length=200)
+    activity_stream_age: str = Field(default="14D", pattern=r"^[0-9]+[YMDhms]$")
     lead_seconds: float = Field(default=1.5, gt=0.2)  # how long a dead leader is believed in

@@ -15,6 +15,7 @@ import aio_pika
 import msgspec
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.exceptions import AMQPError
 
 from items_service.relay import Relay
 from items_service.relay_bus import Bus
@@ -127,6 +128,8 @@ async def stack(database_url: str, redis_prefix: str) -> AsyncGenerator[Stack]:
     await queue.bind(exchange, "activity.#")
     await queue.consume(stack.take, no_ack=True)
     yield stack
+    with suppress(AMQPError):  # not every test got as far as to make it
+        await (await connection.channel()).queue_delete(f"{stack.exchange}.stream")
     await exchange.delete()
     await connection.close()
     await stack.cache.close()
@@ -183,7 +186,7 @@ async def test_every_committed_change_is_published_in_order(stack: Stack) -> Non
         await stack.all_published(entries)
     assert stack.first_sightings() == list(range(1, entries + 1))
     for row in range(4):
-        values = [e["data"]["after"]["v"] for e in stack.events if e["data"]["row"] == str(row)]
+        values = [e["data"]["after"]["v"] for e in stack.events if e["data"]["row_id"] == str(row)]
         assert values == list(range(1, 22))
 
 
@@ -207,7 +210,7 @@ async def test_an_event_is_a_cloudevent(stack: Stack) -> None:
         "data": {
             "position": 2,
             "table": "articles",
-            "row": "5",
+            "row_id": "5",
             "action": "UPDATE",
             "actor": f"db:{urlsplit(stack.database_url).username}",
             "request_id": None,
