@@ -1,11 +1,12 @@
 """Everything items-service serves, as one table."""
 
-from items_service.handlers import activity
+from items_service.handlers import activity, utilities
 from shared.row_routes import row_routes
-from shared.service import get
+from shared.service import get, post
 
 ROUTES = [
     *row_routes(),
     get("activity", activity.list_activity),
     get("activity/stream", activity.stream),
+    post("utils/sort/{table}", utilities.sort),
 ]
