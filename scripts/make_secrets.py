@@ -28,7 +28,7 @@ def make_secrets(postgres_host: str) -> dict[str, str]:
     keys = generate_keys()
     return {
         "postgres-password": postgres,
-        "database-url": f"postgresql://directoire:{postgres}@{postgres_host}:5432/directoire",
+        "database-url": f"postgresql://directoire_services:{postgres}@{postgres_host}:5432/directoire",
         # losing the cache costs time only, so the memory is bounded and nothing is saved
         "redis.conf": f"requirepass {redis}\nmaxmemory 256mb\n"
         'maxmemory-policy volatile-lru\nsave ""\n',

@@ -22,7 +22,9 @@ from local_cluster.programs import (
 )
 from local_cluster.settings import Settings
 
-ROLE: Final = "directoire"  # superuser of the private PostgreSQL, user of the private RabbitMQ
+# Not named like the schema `directoire`: that would come before `public` in the search path.
+SUPERUSER: Final = "postgres"
+BUS_USER: Final = "directoire"
 DATABASE: Final = "directoire"
 
 
@@ -113,7 +115,7 @@ class Servers:
             probe=probes.postgres(port),
             stops_by=signal.SIGINT,  # the fast shutdown: SIGTERM waits for clients
             variable="DATABASE_URL",
-            url=f"postgresql://{ROLE}:{password}@127.0.0.1:{port}/{DATABASE}",
+            url=f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{port}/{DATABASE}",
         )
 
     async def _initialize_postgres(
@@ -132,7 +134,7 @@ class Servers:
             str(programs / "initdb"),
             "-D",
             str(half),
-            f"--username={ROLE}",
+            f"--username={SUPERUSER}",
             "--auth=scram-sha-256",
             f"--pwfile={passwords}",
             "--encoding=UTF8",
@@ -188,7 +190,7 @@ class Servers:
         password = self._home.secret("rabbitmq")
         self._write(
             "rabbitmq/rabbitmq.conf",
-            f"default_user = {ROLE}\ndefault_pass = {password}\n"
+            f"default_user = {BUS_USER}\ndefault_pass = {password}\n"
             f"listeners.tcp.1 = 127.0.0.1:{port}\n"
             "vm_memory_high_watermark.absolute = 512MB\ndisk_free_limit.absolute = 50MB\n"
             "log.console = true\nlog.console.level = warning\nlog.file = false\n",
@@ -237,7 +239,7 @@ class Servers:
             probe=probes.amqp(port),
             stops_by=signal.SIGTERM,
             variable="AMQP_URL",
-            url=f"amqp://{ROLE}:{password}@127.0.0.1:{port}/",
+            url=f"amqp://{BUS_USER}:{password}@127.0.0.1:{port}/",
         )
         return [mapper, broker]
 

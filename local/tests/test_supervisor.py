@@ -42,13 +42,18 @@ def cluster() -> Iterator[Cluster]:
 
 
 def command(cluster: Cluster, name: str) -> "subprocess.CompletedProcess[str]":
-    """Run `make NAME` as the Makefile does, against this cluster."""
+    """`make NAME` against this cluster."""
+    return make(name, cluster.data, urlsplit(cluster.base_url).port or 0)
+
+
+def make(name: str, data: Path, port: int) -> "subprocess.CompletedProcess[str]":
+    """Run `make NAME` as the Makefile does."""
     return subprocess.run(
         [sys.executable, "-m", "local_cluster", name],
         env={
             **os.environ,
-            "DIRECTOIRE_DATA": str(cluster.data),
-            "DIRECTOIRE_PORT": str(urlsplit(cluster.base_url).port),
+            "DIRECTOIRE_DATA": str(data),
+            "DIRECTOIRE_PORT": str(port),
             "DEMO": "0",
         },
         stdin=subprocess.DEVNULL,
@@ -154,13 +159,18 @@ def test_a_cluster_ends_with_the_process_that_wanted_it(tmp_path: Path) -> None:
         assert time.monotonic() < until
 
 
-def test_what_stays_behind_is_found_by_its_mark(cluster: Cluster) -> None:
-    home = Home(cluster.data)
+def test_what_stays_behind_is_found_by_its_mark(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.prepare()
     with subprocess.Popen(
         [sys.executable, "-c", "import signal; signal.pause()"],
         env={MARK: f"{home.instance}/epmd"},
         start_new_session=True,
     ) as orphan:
-        assert marked(home.instance) == {orphan.pid}
-        assert command(cluster, "down").stdout == "stopped; nothing is left running\n"
-        assert orphan.wait(timeout=5) == -signal.SIGTERM
+        try:
+            assert marked(home.instance) == {orphan.pid}
+            down = make("down", tmp_path, 8080)
+            assert down.stdout == "stopped; nothing is left running\n"
+            assert orphan.wait(timeout=5) == -signal.SIGTERM
+        finally:
+            orphan.kill()

@@ -302,6 +302,8 @@ class Database:
                     "application_name": self._application,
                     "statement_timeout": str(int(self._statement_timeout * 1000)),
                     "idle_in_transaction_session_timeout": "30000",
+                    # a role named like one of our schemas must not change where names lead
+                    "search_path": "public",
                     "timezone": "UTC",
                     "jit": "off",
                 },

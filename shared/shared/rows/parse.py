@@ -104,7 +104,7 @@ def _paging(query: Query) -> tuple[int | None, int | None, int | None]:
 
 def _bounded(limit: int, name: str) -> int:
     if limit > MAX_ROWS:
-        message = f"{name} is at most {MAX_ROWS}; page through more by offset"
+        message = f"{name} is {limit}, but at most {MAX_ROWS}; page through more by offset"
         raise InvalidRequest(message, field=name)
     return limit
 
@@ -115,11 +115,16 @@ def _number(query: Query, name: str, lowest: int | None = 0) -> int | None:
         return None
     match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise InvalidRequest(f"{name} must be a whole number", field=name)
+        raise InvalidRequest(f"{name} must be a whole number, not {_shown(value)}", field=name)
     number = int(match[1])
     if (lowest is not None and number < lowest) or number > _LARGEST:
-        raise InvalidRequest(f"{name} is out of range", field=name)
+        raise InvalidRequest(f"{name} is out of range: {number}", field=name)
     return number
+
+
+def _shown(value: Value) -> str:
+    """A client's value in a message: as it came, but short."""
+    return f'"{value[:50]}"' if isinstance(value, str) else "a list"
 
 
 def _text(query: Query) -> tuple[str | None, bool]:
@@ -148,7 +153,9 @@ def _filter(column: str, entry: Value) -> Filter:
     operator = ALIASES.get(asked, asked)
     if operator not in OPERATORS:
         raise InvalidRequest(
-            f'unknown operator "{asked}" in the filter on "{column}"', field=column
+            f'unknown operator "{asked[:50]}" in the filter on "{column}"; '
+            f"there are {', '.join(OPERATORS)}",
+            field=column,
         )
     value = entry[asked]
     if OPERATORS[operator].takes_list:
