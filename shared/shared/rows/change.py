@@ -414,7 +414,7 @@ def _allowed(to: Writer, values: Body) -> list[Sql]:
         allowed = to.rights.delete_condition(to.user, TABLE)
     else:
         allowed = _both(edit, _level_condition(to, new))
-    conditions.append(write.status_rule(status, new, allowed))
+    conditions.append(write.status_rule(status, new, allowed, edit))
     return conditions
 
 

@@ -228,11 +228,15 @@ def is_version(table: Table, versions: Sequence[str] | None) -> Sql:
     return raw("t.xmin::text = ANY(") + param(list(versions)) + raw("::text[])")
 
 
-def status_rule(column: Column, value: object, allowed: Sql) -> Sql:
-    """The status may become ``value`` where it is so already, or where ``allowed`` holds."""
+def status_rule(column: Column, value: object, allowed: Sql, editable: Sql) -> Sql:
+    """The status may become ``value`` where it is so already and the row ``editable``, or where
+    ``allowed`` holds.
+    """
     if not allowed:
         return EMPTY
     now = operand(column, TABLE) + raw(" IS NOT DISTINCT FROM ") + bound(column, value)
+    if editable:
+        now += raw(" AND (") + editable + raw(")")
     return now + raw(" OR (") + allowed + raw(")")
 
 
