@@ -34,7 +34,7 @@ LEASED: Final = 60.0  # seconds: longer than any test
 Answer = Callable[[web.Request], web.StreamResponse | Awaitable[web.StreamResponse]]
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], *, within: float = 5) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, within: float = 25) -> None:
     """Wait for what another process, or the network, brings about. Raises TimeoutError."""
     async with asyncio.timeout(within):
         while True:

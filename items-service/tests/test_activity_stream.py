@@ -28,7 +28,7 @@ class Stream:
         self.last = 0
         self._lines: dict[str, str] = {}
 
-    async def next(self, within: float = 5.0) -> tuple[str, Any]:
+    async def next(self, within: float = 25.0) -> tuple[str, Any]:
         """Kind and data of the next event that has data."""
         async with asyncio.timeout(within):
             while True:
