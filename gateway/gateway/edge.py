@@ -17,7 +17,7 @@ from gateway.flights import Computed, Doorkeeper, Flights
 from gateway.origins import address_of, cors_lines
 from gateway.principals import Principals, Remembered
 from gateway.rates import LocalRates
-from gateway.replies import BYPASS, HIT, MISS, SHARED, SMALL, STORED, Replies
+from gateway.replies import HIT, SMALL, Replies, forwarded
 from gateway.routes import ANY, SERVICE_NAMES, InvalidPath, Match, Route, RoutingTable, methods_of
 from gateway.settings import Settings
 from gateway.upstream import Broken, NotConnected, Overdue, Overloaded, Reply, Upstream
@@ -45,7 +45,7 @@ _MOST_STORING: Final = 256  # answers on their way to Redis; more are not stored
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._\-]{4,100}").fullmatch
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _PLAIN_READ_ONLY: Final = (  # with one of these a GET is answered by its service, always
-    "Range", "If-Range", "If-Match", "If-Modified-Since", "If-None-Match", "If-Unmodified-Since",
+    "Range", "If-Range", "If-Match", "If-Modified-Since", "If-Unmodified-Since",
     "Prefer",
 )  # fmt: skip
 
@@ -153,6 +153,8 @@ class Edge:
         token = token_of(exchange.query_token, authorization[0] if authorization else None)
         caller = (sha256(token.encode("utf-8", "surrogateescape")).hexdigest(), exchange.address)
         question = None if route.stream else self._question(exchange, match)
+        if question is not None:
+            exchange.if_none_match = request.headers.get("If-None-Match")
         known, asked = await self._identify(exchange, caller, question)
         if asked.hit is not None:
             return await self._replies.send_remembered(exchange, asked.hit.body, HIT)
@@ -244,8 +246,10 @@ class Edge:
         wanted = self._doorkeeper.has_seen(question) or self._settings.cache_at_once
         flight = (question, asked.epoch, asked.stamp, principal.group)
         shared = await self._flights.join(question, flight, principal.user)
+        why = "stale" if asked.outdated else "uri-miss"
         if shared is not None:
-            return await self._replies.send_remembered(exchange, shared, SHARED)
+            how = forwarded(why, shared=True)
+            return await self._replies.send_remembered(exchange, shared, how)
         leading = self._flights.lead(flight) is not None
         computed: Computed | None = None
         try:
@@ -255,7 +259,8 @@ class Edge:
                 size = reply.message.headers.get("Content-Length")
                 small = size is not None and int(size) <= LARGEST
                 if reply.message.code != 200 or depends is None or not small:
-                    return await self._replies.relay(exchange, reply, MISS)
+                    detail = "too-large" if depends is not None and not small else "not-cacheable"
+                    return await self._replies.relay(exchange, reply, forwarded(why, detail=detail))
                 body = await self._replies.whole(reply)
                 scope = reply.message.headers.get(SCOPE_HEADER)
                 head = self._replies.kept_head(reply)
@@ -267,7 +272,9 @@ class Edge:
         finally:
             if leading:
                 self._flights.land(question, flight, computed)
-        return await self._replies.send_remembered(exchange, answer, STORED if stored else MISS)
+        detail = "" if stored else "busy" if wanted else "asked-once"
+        how = forwarded(why, stored=stored, detail=detail)
+        return await self._replies.send_remembered(exchange, answer, how)
 
     def _remember(
         self, question: str, principal: Principal, asked: Asked, depends: str, computed: Computed
@@ -296,7 +303,7 @@ class Edge:
     ) -> web.StreamResponse:
         reply = await self._send(exchange, route, known, asked)
         try:
-            how = BYPASS if exchange.method == "GET" else b""
+            how = _passed(exchange, asked)
             if route.stream and reply.message.code == 200:
                 reply.outlive()
                 return await self._replies.stream(exchange, reply, how)
@@ -349,7 +356,10 @@ class Edge:
                 schema, rights, settings, _user = asked.changed
                 stamps = Stamps(asked.epoch, asked.stamp, schema, rights, settings)
                 lines += f"X-Directoire-Stamps: {stamps.header()}\r\n"
-        given = headers.inside(request.raw_headers, request.headers.get("Connection"))
+        raw_headers = request.raw_headers
+        if exchange.if_none_match is not None:
+            raw_headers = tuple(h for h in raw_headers if h[0].lower() != b"if-none-match")
+        given = headers.inside(raw_headers, request.headers.get("Connection"))
         return b"".join((lines.encode("utf-8", "surrogateescape"), self._deadline, given))
 
     async def _body(self, exchange: Exchange, route: Route) -> bytes | IncomingBody:
@@ -411,6 +421,17 @@ def _trace_of(request: web.BaseRequest) -> str | None:
     """The trace a client is in names its request: it goes on from there, into the feed."""
     found = _TRACE(request.headers.get("traceparent", ""))
     return found[1] if found is not None and found[1].strip("0") else None
+
+
+def _passed(exchange: Exchange, asked: Asked) -> bytes:
+    """Why a request went past what is remembered."""
+    if exchange.method not in {"GET", "HEAD"}:
+        return forwarded("method")
+    if asked.away:
+        return forwarded("bypass", detail="redis-away")
+    if asked.epoch is None:
+        return forwarded("bypass", detail="no-lease")
+    return forwarded("request")
 
 
 def _entries(question: str, principal: Principal) -> tuple[str, str]:

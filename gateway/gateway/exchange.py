@@ -29,6 +29,7 @@ class Exchange:
     allowed: str = ""  # the methods of a path that is not for this one
     status: int = 0
     head_sent: bool = False
+    if_none_match: str | None = None  # compared here, for the services do not see it
 
     def write(self, data: bytes) -> None:
         transport = self.request.transport

@@ -4,6 +4,7 @@ Written as bytes, past aiohttp's response objects: they cost as much as the rest
 """
 
 import asyncio
+import re
 import time
 from email.utils import formatdate
 from typing import Final, cast
@@ -19,6 +20,7 @@ from gateway.upstream import Reply
 from shared.errors import ApiError, TimedOut, Unavailable, UpstreamFailed
 from shared.health import Health
 from shared.http import failure
+from shared.preconditions import tag_matches
 
 log = structlog.get_logger(__name__)
 
@@ -26,15 +28,14 @@ _MOST_STREAMS: Final = 10_000  # of one process
 _STREAM_PATIENCE: Final = 60.0  # seconds; a stream that lives says so every 15
 SMALL: Final = 64 * 1024  # bytes of a body that is taken whole; larger ones stream
 HIT: Final = b"Cache-Status: Directoire; hit\r\n"
-MISS: Final = b"Cache-Status: Directoire; fwd=miss\r\n"
-STORED: Final = b"Cache-Status: Directoire; fwd=miss; stored\r\n"
-SHARED: Final = b"Cache-Status: Directoire; fwd=miss; collapsed\r\n"
-BYPASS: Final = b"Cache-Status: Directoire; fwd=bypass\r\n"
+_ETAG: Final = re.compile(rb"^etag: ([^\r]*)\r$", re.IGNORECASE | re.MULTILINE).search
+_NOT_OF_304: Final = (b"content-type:", b"content-length:")
 _ALWAYS: Final = b"Referrer-Policy: no-referrer\r\nX-Content-Type-Options: nosniff\r\n"
 _NO_STORE: Final = b"Cache-Control: private, no-store\r\n"
 _PREFLIGHT: Final = (
     b"Access-Control-Allow-Methods: GET, HEAD, POST, PUT, PATCH, DELETE\r\n"
-    b"Access-Control-Allow-Headers: Authorization, Content-Type, Access-Control-Allow-Origin\r\n"
+    b"Access-Control-Allow-Headers: Authorization, Content-Type, Access-Control-Allow-Origin, "
+    b"If-Match, If-None-Match, Idempotency-Key\r\n"
     b"Access-Control-Max-Age: 600\r\nContent-Length: 0\r\n\r\n"
 )
 
@@ -56,6 +57,34 @@ def _written(*, keep_alive: bool) -> web.StreamResponse:
     return cast("web.StreamResponse", Written(keep_alive=keep_alive))
 
 
+def forwarded(why: str, *, stored: bool = False, shared: bool = False, detail: str = "") -> bytes:
+    """The Cache-Status (RFC 9211) of what a service answered.
+
+    ``why``: ``uri-miss`` (nothing remembered), ``stale`` (it was, before a change), ``method``,
+    ``request`` (its headers ask for the service), ``bypass`` (nothing may be trusted now).
+    """
+    said = f"Cache-Status: Directoire; fwd={why}"
+    if stored:
+        said += "; stored"
+    if shared:
+        said += "; collapsed"
+    if detail:
+        said += f"; detail={detail}"
+    return said.encode() + b"\r\n"
+
+
+def _has_it(exchange: Exchange, head: bytes) -> bool:
+    """Whether the client has the answer that begins with these lines already."""
+    tag = _ETAG(head)
+    assert exchange.if_none_match is not None
+    return tag is not None and tag_matches(exchange.if_none_match, tag[1].decode("latin-1"))
+
+
+def _without_body(head: bytes) -> bytes:
+    lines = head.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if not line.lower().startswith(_NOT_OF_304))
+
+
 class Replies:
     def __init__(self, patience: float, health: Health) -> None:
         """``patience`` in seconds, for a reply that stops coming."""
@@ -68,11 +97,16 @@ class Replies:
         self, exchange: Exchange, answer: bytes, how: bytes
     ) -> web.StreamResponse:
         exchange.status = 200
+        first = b"HTTP/1.1 200 OK\r\n"
+        if exchange.if_none_match is not None:
+            head, end, _ = answer.partition(b"\r\n\r\n")
+            if _has_it(exchange, head + end):
+                exchange.status = 304
+                first = b"HTTP/1.1 304 Not Modified\r\n"
+                answer = _without_body(head) + end
         keep, connection = self._connection_line(exchange)
         exchange.head_sent = True
-        exchange.write(
-            b"".join((b"HTTP/1.1 200 OK\r\n", self._own_lines(exchange), how, connection, answer))
-        )
+        exchange.write(b"".join((first, self._own_lines(exchange), how, connection, answer)))
         await exchange.drain()
         return _written(keep_alive=keep)
 
@@ -83,6 +117,12 @@ class Replies:
         patience = patience or self._patience
         message = reply.message
         keep, connection = self._connection_line(exchange)
+        if (
+            exchange.if_none_match is not None
+            and message.code == 200
+            and tag_matches(exchange.if_none_match, message.headers.get("ETag", ""))
+        ):
+            return self._not_modified(exchange, reply, how)
         bare = exchange.method == "HEAD" or message.code in {204, 304}
         size = message.headers.get("Content-Length")
         exchange.status = message.code
@@ -159,6 +199,18 @@ class Replies:
     def end_streams(self) -> None:
         for body in list(self._streams):
             body.feed_eof()
+
+    def _not_modified(self, exchange: Exchange, reply: Reply, how: bytes) -> web.StreamResponse:
+        """The body is left where it is; the reply's connection ends with it."""
+        exchange.status = 304
+        keep, connection = self._connection_line(exchange)
+        exchange.head_sent = True
+        head = _without_body(self.kept_head(reply).removesuffix(b"\r\n"))
+        first = b"HTTP/1.1 304 Not Modified\r\n"
+        exchange.write(
+            b"".join((first, self._own_lines(exchange), how, connection, head, b"\r\n\r\n"))
+        )
+        return _written(keep_alive=keep)
 
     async def preflight(self, exchange: Exchange) -> web.StreamResponse:
         """OPTIONS is answered here; no route runs."""

@@ -41,6 +41,11 @@ async def eager(make_cluster: MakeCluster) -> AsyncGenerator[Cluster]:
         yield cluster
 
 
+MISSED = "fwd=miss"
+MISS = "fwd=miss; stored"
+PLAIN = "fwd=miss; detail=not-cacheable"
+
+
 async def number(
     cluster: Cluster, path: str = ROWS, token: str = "editor-token", **headers: str
 ) -> tuple[int, str]:
@@ -48,11 +53,9 @@ async def number(
     async with cluster.get(path, token, **headers) as response:
         assert response.status == 200
         status = response.headers["Cache-Status"].removeprefix("Directoire; ")
+        status = status.replace("fwd=stale", MISSED).replace("fwd=uri-miss", MISSED)
         await cluster.edge.settled()
         return (await response.json(content_type=None))["number"], status
-
-
-MISS = "fwd=miss; stored"
 
 
 async def test_an_answer_is_remembered_until_something_it_rests_on_changes(eager: Cluster) -> None:
@@ -121,12 +124,12 @@ async def test_the_same_question_in_other_words(eager: Cluster, variant: dict[st
     assert (await number(eager, **variant)) == (1, "hit")
 
 
-@pytest.mark.parametrize("header", ["Range", "If-None-Match", "Prefer"])
+@pytest.mark.parametrize("header", ["Range", "If-Modified-Since", "Prefer"])
 async def test_what_asks_for_more_than_the_plain_answer_goes_to_the_service(
     eager: Cluster, header: str
 ) -> None:
     await number(eager)
-    assert await number(eager, **{header: "x"}) == (2, "fwd=bypass")
+    assert await number(eager, **{header: "x"}) == (2, "fwd=request")
 
 
 async def test_only_good_answers_that_say_what_they_rest_on_are_kept(eager: Cluster) -> None:
@@ -139,20 +142,20 @@ async def test_only_good_answers_that_say_what_they_rest_on_are_kept(eager: Clus
 
     headers = {"X-Directoire-Depends": "t:airports", "X-Directoire-Scope": "group"}
     answered()
-    assert (await number(eager), await number(eager)) == ((1, "fwd=miss"), (2, "fwd=miss"))
+    assert (await number(eager), await number(eager)) == ((1, PLAIN), (2, PLAIN))
     answered(status=404, headers=headers)
     for _ in range(2):
         async with eager.get(ROWS) as response:
             assert response.status == 404
     assert len(items.requests) == 4
     async with eager.call("POST", ROWS) as response:
-        assert "Cache-Status" not in response.headers
+        assert response.headers["Cache-Status"] == "Directoire; fwd=method"
 
 
 async def test_an_answer_is_stored_when_it_is_asked_for_again(cluster: Cluster) -> None:
     cluster.items.answer = depends("t:airports", "group")
     seen = [await number(cluster) for _ in range(3)]
-    assert seen == [(1, "fwd=miss"), (2, MISS), (2, "hit")]
+    assert seen == [(1, "fwd=miss; detail=asked-once"), (2, MISS), (2, "hit")]
 
 
 async def test_the_same_question_at_the_same_time_is_computed_once(eager: Cluster) -> None:
@@ -208,8 +211,8 @@ async def test_without_a_lease_nothing_remembered_is_trusted(make_cluster: MakeC
     async with make_cluster(leased=False, cache_at_once=True) as cluster:
         cluster.items.answer = depends("t:airports", "group")
         assert (await number(cluster), await number(cluster)) == (
-            (1, "fwd=bypass"),
-            (2, "fwd=bypass"),
+            (1, "fwd=bypass; detail=no-lease"),
+            (2, "fwd=bypass; detail=no-lease"),
         )
         assert len(cluster.auth.requests) == 2
         assert "X-Directoire-Stamps" not in cluster.items.requests[0].headers
@@ -261,7 +264,7 @@ async def test_without_redis_everything_is_answered_in_time(
         slowest = 0.0
         for expected in range(2, 12):
             begun = time.monotonic()
-            assert await number(cluster) == (expected, "fwd=bypass")
+            assert await number(cluster) == (expected, "fwd=bypass; detail=redis-away")
             slowest = max(slowest, time.monotonic() - begun)
         assert slowest < 0.5
         if fault == "paused":
@@ -282,3 +285,33 @@ async def test_rate_limits_hold_without_redis_too(make_cluster: MakeCluster) -> 
                 statuses.append(response.status)
         assert statuses[:3] == [200, 200, 200]
         assert statuses[-1] == 429
+
+
+async def test_cache_status_tells_why(eager: Cluster) -> None:
+    async with eager.get(ROWS) as response:
+        assert response.headers["Cache-Status"] == "Directoire; fwd=uri-miss; stored"
+    await eager.edge.settled()
+    await eager.lease.changed("t:airports")
+    async with eager.get(ROWS) as response:
+        assert response.headers["Cache-Status"] == "Directoire; fwd=stale; stored"
+    async with eager.get(ROWS, Range="bytes=0-1") as response:
+        assert response.headers["Cache-Status"] == "Directoire; fwd=request"
+
+
+@pytest.mark.parametrize("cacheable", [True, False])
+async def test_a_client_that_has_the_answer_gets_no_body(eager: Cluster, cacheable: bool) -> None:
+    def answer(request: web.Request) -> web.Response:
+        assert "If-None-Match" not in request.headers
+        headers = {"ETag": '"7.ab"'}
+        if cacheable:
+            headers |= {"X-Directoire-Depends": "t:airports", "X-Directoire-Scope": "group"}
+        return web.json_response({"number": 1}, headers=headers)
+
+    eager.items.answer = answer
+    for _ in range(3):
+        for given, status in (('"7.ab"', 304), ('W/"7.ab", "x"', 304), ("*", 304), ('"8"', 200)):
+            async with eager.get(ROWS, **{"If-None-Match": given}) as response:
+                assert response.status == status
+                assert response.headers["ETag"] == '"7.ab"'
+                assert bool(await response.read()) == (status == 200)
+        await eager.edge.settled()

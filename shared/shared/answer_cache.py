@@ -49,6 +49,7 @@ class Asked:
     ``epoch`` is None when no lease is alive (or Redis is away): then nothing remembered may be
     trusted and nothing stored. ``stamp`` is the counter now, ``changed`` when each asked topic last
     changed, in their order. ``retry_after`` in seconds when a limit refused the request.
+    ``outdated``: there was an answer, of before a change.
     """
 
     epoch: str | None = None
@@ -57,6 +58,7 @@ class Asked:
     hit: Hit | None = None
     retry_after: float | None = None
     away: bool = False
+    outdated: bool = False
 
 
 NOTHING: Final = Asked()
@@ -116,10 +118,10 @@ class AnswerCache:
                 return NOTHING
             _, epoch, stamp, number, nonce, *changed = reply
             hit = None
-            if number:
+            if number > 0:
                 body = await self._body(names[number - 1], nonce, bodies and bodies[number - 1])
                 hit = None if body is None else Hit(number - 1, body)
-            return Asked(epoch.decode(), stamp, tuple(changed), hit)
+            return Asked(epoch.decode(), stamp, tuple(changed), hit, outdated=number < 0)
         except (Away, Failed):
             return AWAY
 

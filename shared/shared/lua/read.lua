@@ -3,7 +3,8 @@
 -- KEYS  state, the records of answers, the rate limits' buckets
 -- ARGV  number of records, number of topics, `c:<topic>` …, then per bucket: interval and burst in µs
 -- Reply {µs to wait}, when a limit refuses; {0}, when no lease of this very server is alive; else
---       {0, epoch, stamp, number of the first valid record or 0, its nonce, changed …}
+--       {0, epoch, stamp, number of the first valid record (0 none, -1 one that is out of date), its
+--       nonce, changed …}
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local records, topics = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -52,6 +53,7 @@ if records > 0 then
         reply[4], reply[5] = number, nonce
         return reply
       end
+      reply[4] = -1
     end
   end
 end
