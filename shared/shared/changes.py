@@ -10,7 +10,7 @@ from asyncpg import Record
 from shared import failpoints
 from shared.context import Actor
 from shared.database import Database, Session, client_faults
-from shared.errors import NotUnique
+from shared.errors import NotUnique, PreconditionFailed
 from shared.sql import Sql, param, raw
 from shared.stamps import Invalidation
 
@@ -71,6 +71,8 @@ class Changes:
         A conflict raises them too: its answer tells of a row whose writer may not have got there.
         Database errors that a client caused come out as ApiErrors.
         """
+        if actor.seen is not None:
+            raise PreconditionFailed("this has no version that If-Match could name; rows have")
         change: Change | None = None
         joined = self.database.current
         if joined is not None:

@@ -13,11 +13,16 @@ from shared.versions import ApiVersion
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who a change is recorded for. ``quiet`` marks the entries, it never leaves one out."""
+    """Who a change is recorded for. ``quiet`` marks the entries, it never leaves one out.
+
+    ``seen`` are the versions that If-Match names, for whoever compares them; ``Changes`` refuses
+    them where nobody has.
+    """
 
     user: int
     request_id: str
     quiet: bool = False
+    seen: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,6 +244,9 @@ async def context_of(request: web.Request, principal: Principal) -> Context:
     told = headers.get(STAMPS_HEADER)
     stamps = Stamps.from_header(told) if told is not None else None
     request_id = REQUEST_ID.get()
+    demanded = NONE
+    if request.method in _WRITES:
+        demanded = precondition(headers.get("If-Match"), headers.get("If-None-Match"))
     return Context(
         principal=principal,
         version=version_of(request.path),
@@ -256,10 +259,9 @@ async def context_of(request: web.Request, principal: Principal) -> Context:
             user=principal.user,
             request_id=request_id,
             quiet=request.rel_url.query.get("skip_activity_log", "0") not in {"", "0"},
+            seen=demanded.versions,
         ),
-        precondition=precondition(headers.get("If-Match"), headers.get("If-None-Match"))
-        if request.method in _WRITES
-        else NONE,
+        precondition=demanded,
         strict="handling=strict" in headers.get("Prefer", ""),
     )
 

@@ -92,7 +92,7 @@ def writer(context: Context, name: str) -> Writer:
     if known is not None and known[0] is context.catalogue and known[1] is context.rights:
         return replace(
             known[2],
-            actor=context.actor,
+            actor=_comparing(context.actor),
             precondition=context.precondition,
             strict=context.strict,
         )
@@ -126,10 +126,15 @@ def _writer(context: Context, name: str) -> Writer:
         fields=fields,
         shown=shown_fields(table, fields),
         user=context.principal.user,
-        actor=context.actor,
+        actor=_comparing(context.actor),
         precondition=context.precondition,
         strict=context.strict,
     )
+
+
+def _comparing(actor: Actor) -> Actor:
+    """The rows' own statements compare what If-Match names."""
+    return actor if actor.seen is None else replace(actor, seen=None)
 
 
 # They hold for these very objects: knowledge is replaced as a whole.
