@@ -16,6 +16,8 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from gateway.routes import API_ROUTES
+
 TABLE, OTHER = "fuzz_rows", "fuzz_owners"
 COLUMNS = {
     "title": "VARCHAR:20",
@@ -35,7 +37,8 @@ SYSTEM = (
     "directus_messages_recipients", "directus_settings", "directus_activity",
 )  # fmt: skip
 
-# Every pattern of the routing table under /api; tests/architecture compares.
+ENDLESS = "activity/stream"
+# What the services know below the patterns of the routing table, and those patterns themselves.
 ROUTES = (
     "auth/request-token", "auth/{value}", "users", "users/{key}", "groups", "groups/{key}",
     "hash", "random", "utils/hash/generate", "utils/hash/verify", "utils/random/string",
@@ -52,6 +55,9 @@ ROUTES = (
     "messages/rows", "messages/self", "messages/rows/{key}", "messages/{key}",
     "messages/recipients", "messages/rows/bulk", "messages/user/{key}",
     "comments", "utils/cache/clear", "{value}",
+    *(
+        route.pattern.replace("**", "{key}") for route in API_ROUTES if route.pattern != ENDLESS
+    ),
 )  # fmt: skip
 LISTS = (
     "tables/{table}/rows", "files", "users", "groups", "bookmarks", "activity", "messages/rows",
