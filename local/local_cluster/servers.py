@@ -95,6 +95,7 @@ class Servers:
             "unix_socket_directories": "",
             "max_connections": "300",
             "log_min_messages": "warning",
+            "autovacuum_naptime": "10s",  # a table filled a moment ago has statistics soon
             "idle_in_transaction_session_timeout": "60s",
         }
         if self._settings.throwaway:
