@@ -3,15 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 
 import structlog
 from aiohttp import web
 
-from files_service.keys import CONTENTS
-from files_service.operations.uploads import clear_abandoned
+from files_service.keys import ACCESS, CONTENTS, LIMITS, RULES, THUMBNAILS
+from files_service.operations import resumable
+from files_service.operations.access import Access
+from files_service.operations.limits import Limits
+from files_service.operations.resumable import Rules
+from files_service.operations.thumbnails import Thumbnails
+from files_service.operations.uploads import ABANDONED_AFTER, clear_abandoned
 from files_service.routes import ROUTES
 from files_service.settings import Settings
-from files_service.store.contents import open_contents
+from files_service.store.contents import Contents, open_contents
 from shared.errors import ApiError
 from shared.service import DATABASE, create_app
 
@@ -28,11 +34,29 @@ def make_app(settings: Settings) -> web.Application:
         with suppress(asyncio.CancelledError):
             await task
 
-    app = create_app(settings, ROUTES, contexts=[sweeping])
-    app[CONTENTS] = open_contents(
+    async def thumbnails(app: web.Application) -> AsyncIterator[None]:
+        app[THUMBNAILS] = made = Thumbnails(
+            app[DATABASE],
+            app[CONTENTS],
+            workers=settings.thumbnail_workers,
+            pixel_limit=settings.pixel_limit,
+        )
+        yield
+        await made.close()
+
+    app = create_app(settings, ROUTES, contexts=[thumbnails, sweeping])
+    app[CONTENTS] = contents_of(settings)
+    app[ACCESS] = Access(public=settings.public_files)
+    app[LIMITS] = Limits(settings.upload_limit, settings.upload_count, settings.body_limit)
+    app[RULES] = Rules(app[LIMITS], settings.part_size, timedelta(seconds=settings.resumable_life))
+    return app
+
+
+def contents_of(settings: Settings) -> Contents:
+    """Raises ValueError for a store that is not served."""
+    return open_contents(
         settings.store_url, settings.store_access_key, settings.store_secret_key.get_secret_value()
     )
-    return app
 
 
 async def _sweep(app: web.Application, every: float) -> None:
@@ -41,6 +65,8 @@ async def _sweep(app: web.Application, every: float) -> None:
         await asyncio.sleep(every)
         try:
             cleared = await clear_abandoned(app[DATABASE], app[CONTENTS])
+            cleared += await resumable.clear_expired(app[DATABASE], app[CONTENTS])
+            cleared += await app[CONTENTS].tidy(ABANDONED_AFTER.total_seconds())
         except (ApiError, OSError) as error:
             log.warning("the sweep failed", reason=str(error))
         else:

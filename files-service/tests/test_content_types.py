@@ -4,7 +4,8 @@ import base64
 
 import pytest
 
-from files_service.operations.content_types import content_type, picture_size, title_of
+from files_service.operations.content_types import content_type, title_of
+from files_service.operations.pictures import Picture, picture_of
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
@@ -46,9 +47,9 @@ def test_the_bytes_decide_and_the_client_only_hints(
 
 
 async def test_a_picture_tells_its_size_and_a_broken_one_does_not() -> None:
-    assert await picture_size(PNG, "image/png") == (1, 1)
-    assert await picture_size(PNG[:20], "image/png") is None
-    assert await picture_size(b"<svg width='9' height='9'/>", "image/svg+xml") is None
+    assert await picture_of(PNG, "image/png") == Picture(1, 1)
+    assert await picture_of(PNG[:20], "image/png") == Picture()
+    assert await picture_of(b"<svg width='9' height='9'/>", "image/svg+xml") == Picture()
 
 
 @pytest.mark.parametrize(

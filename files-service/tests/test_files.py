@@ -41,7 +41,12 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def app(database_url: str, redis_prefix: str, folder: Path) -> web.Application:
-    more = {"store_url": folder.as_uri(), "body_limit": str(64 * 1024)}
+    more = {
+        "store_url": folder.as_uri(),
+        "body_limit": str(64 * 1024),
+        "upload_limit": str(48 * 1024),
+        "public_files": "1",
+    }
     return make_app(Settings.model_validate(environment(database_url, redis_prefix, **more)))
 
 
@@ -181,7 +186,9 @@ async def test_stored_names_follow_the_setting_and_are_never_taken_twice(
     answers = await asyncio.gather(
         *(create(service, name="../My Shot.PNG", data=DATA_URI) for _ in range(2))
     )
-    found = sorted((answer["data"]["name"] for _, answer in answers), key=len)
+    found = sorted(
+        (answer["data"]["name"] for _, answer in answers), key=lambda name: (len(name), name)
+    )
     assert found[0] in names
     assert names[1] in found[1]
     assert len(set(found)) == 2
@@ -295,8 +302,6 @@ async def test_metadata_is_changed_by_put_patch_and_post(
         assert (file["title"], file["size"], file["name"]) == (
             method, len(PNG), "00000000001.png",
         )  # fmt: skip
-    status, _ = await service.send("PUT", "files/1", json={"data": DATA_URI})
-    assert status == 400
     status, _ = await service.send("PUT", "files/2", json={"title": "x"})
     assert status == 404
 
@@ -415,7 +420,6 @@ async def test_a_hostile_file_is_kept_under_a_server_made_name_and_never_run(
         ("bytes=0-9", 206, 0, 10),
         ("bytes=10-", 206, 10, None),
         ("bytes=-5", 206, -5, None),
-        ("bytes=0-1,4-5", 200, 0, None),
         ("bytes=1000-", 416, 0, 0),
     ],
 )

@@ -139,14 +139,13 @@ class Edge:
             response = await own_page(cast("web.Request", request))
             exchange.status = response.status
             return response
-        if exchange.method == "OPTIONS" and self._settings.cors_origins:
+        if exchange.method == "OPTIONS" and self._settings.cors_origins and _is_preflight(request):
             return await self._replies.preflight(exchange)
         match, route = self._route(exchange)
         self._check_limits(exchange, route)
-        if route.public:
-            asked = await self._cache.ask((), limits=(self._limit_of_address(exchange),))
-            self._obey_limits(asked, (self._limit_of_address(exchange),))
-            return await self._forward(exchange, route, None, asked)
+        shows_token = exchange.query_token is not None or "Authorization" in request.headers
+        if route.public or (route.either and not shows_token):
+            return await self._forward_for_anybody(exchange, route)
         authorization = request.headers.getall("Authorization", [])
         if len(authorization) > 1:
             raise InvalidRequest("more than one Authorization header")
@@ -298,6 +297,12 @@ class Edge:
         task.add_done_callback(self._storing.discard)
         return True
 
+    async def _forward_for_anybody(self, exchange: Exchange, route: Route) -> web.StreamResponse:
+        limits = (self._limit_of_address(exchange),)
+        asked = await self._cache.ask((), limits=limits)
+        self._obey_limits(asked, limits)
+        return await self._forward(exchange, route, None, asked)
+
     async def _forward(
         self, exchange: Exchange, route: Route, known: Remembered | None, asked: Asked
     ) -> web.StreamResponse:
@@ -322,7 +327,11 @@ class Edge:
         head = self._inside_head(exchange, service, known, asked)
         try:
             return await self._upstreams[service].send(
-                exchange.method, head, body, patience=self._settings.deadline
+                exchange.method,
+                head,
+                body,
+                patience=self._settings.deadline,
+                patience_after_body=self._settings.upload_deadline if route.upload else None,
             )
         except Overloaded as error:
             raise Unavailable(f"{SERVICE_NAMES[service]} is busy", retry_after=1) from error
@@ -432,6 +441,10 @@ def _passed(exchange: Exchange, asked: Asked) -> bytes:
     if asked.epoch is None:
         return forwarded("bypass", detail="no-lease")
     return forwarded("request")
+
+
+def _is_preflight(request: web.BaseRequest) -> bool:
+    return "Access-Control-Request-Method" in request.headers
 
 
 def _entries(question: str, principal: Principal) -> tuple[str, str]:

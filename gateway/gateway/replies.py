@@ -35,7 +35,9 @@ _NO_STORE: Final = b"Cache-Control: private, no-store\r\n"
 _PREFLIGHT: Final = (
     b"Access-Control-Allow-Methods: GET, HEAD, POST, PUT, PATCH, DELETE\r\n"
     b"Access-Control-Allow-Headers: Authorization, Content-Type, Access-Control-Allow-Origin, "
-    b"If-Match, If-None-Match, Idempotency-Key\r\n"
+    b"If-Match, If-None-Match, Idempotency-Key, "
+    b"Tus-Resumable, Upload-Length, Upload-Defer-Length, Upload-Offset, Upload-Metadata, "
+    b"Upload-Checksum\r\n"
     b"Access-Control-Max-Age: 600\r\nContent-Length: 0\r\n\r\n"
 )
 

@@ -31,6 +31,7 @@ class Route:
     """``public``: needs no token. ``upload``: the large limit of body sizes holds.
 
     ``stream``: the reply goes on for as long as its client listens.
+    ``either``: works without a token too; the service decides what it shows to whom.
     """
 
     pattern: str
@@ -38,6 +39,7 @@ class Route:
     methods: frozenset[str] = ANY
     public: bool = False
     upload: bool = False
+    either: bool = False
     stream: bool = False
 
 
@@ -80,6 +82,8 @@ API_ROUTES: Final = (
     Route("tables/directus_messages_recipients/rows/**", SETTINGS),
 
     Route("files/**", FILES, upload=True),
+    Route("files/tus", FILES, upload=True),
+    Route("files/tus", FILES, frozenset({"OPTIONS"}), public=True),
     Route("upload/**", FILES, upload=True),
 
     Route("settings/**", SETTINGS),
@@ -91,11 +95,11 @@ API_ROUTES: Final = (
     Route("utils/cache/clear", SETTINGS),
 )  # fmt: skip
 
-# Outside the API, from the root: plain files, readable without a token as they always were.
+# Outside the API, from the root: files, readable without a token where they are public.
 ROOT_ROUTES: Final = (
-    Route("storage/uploads/**", FILES, READ, public=True),
+    Route("storage/uploads/**", FILES, READ, either=True),
     Route("asyncapi.json", ITEMS, READ, public=True),
-    Route("thumbnail/**", FILES, READ, public=True),
+    Route("thumbnail/**", FILES, READ, either=True),
 )
 
 

@@ -42,6 +42,7 @@ class Settings(CommonSettings):
     cache_memory: int = Field(default=16 * 1024 * 1024, ge=0)
     cache_life: float = Field(default=600.0, gt=0)  # of an answer nobody made invalid
     cache_at_once: bool = False  # else an answer is stored when it is asked for a second time
+    upload_deadline: float = Field(default=120.0, gt=0)  # of a reply, after an upload's last byte
     slow_request: float = Field(default=1.0, gt=0)  # logged from here on
     stop_after: float = Field(default=10.0, gt=0)  # that running requests have at a stop
 

@@ -348,11 +348,13 @@ class Upstream:
         body: "bytes | Body" = b"",
         *,
         patience: float,
+        patience_after_body: float | None = None,
     ) -> Reply:
         """Send a request and wait for the head of its reply.
 
         ``head``      request line and headers, without length and the empty line
-        ``patience``  seconds without progress until the reply must have begun
+        ``patience``  seconds without progress until the reply must have begun; after the last
+                      byte of a streamed body ``patience_after_body``
         Tried a second time, on another replica where there is one, when nothing was sent, or when
         a GET or HEAD broke: those may be repeated.
 
@@ -364,7 +366,12 @@ class Upstream:
             replica.outstanding += 1
             try:
                 reply = await self._try(
-                    replica, method, head, body, patience=patience, fresh=failed is not None
+                    replica,
+                    method,
+                    head,
+                    body,
+                    patience=(patience, patience_after_body or patience),
+                    fresh=failed is not None,
                 )
             except UpstreamError as error:
                 replica.outstanding -= 1
@@ -389,14 +396,14 @@ class Upstream:
         head: bytes,
         body: "bytes | Body",
         *,
-        patience: float,
+        patience: tuple[float, float],
         fresh: bool,
     ) -> Reply:
         connection = await replica.take(fresh=fresh)
         pump: asyncio.Task[None] | None = None
         try:
             awaited = connection.begin(has_body=method != "HEAD")
-            async with asyncio.timeout(patience) as limit:
+            async with asyncio.timeout(patience[0]) as limit:
                 if isinstance(body, bytes):
                     connection.write(_framed(method, head, body))
                 else:
@@ -470,7 +477,11 @@ def _framed(method: str, head: bytes, body: bytes) -> bytes:
 
 
 async def _pump(
-    connection: Connection, head: bytes, body: Body, limit: asyncio.Timeout, patience: float
+    connection: Connection,
+    head: bytes,
+    body: Body,
+    limit: asyncio.Timeout,
+    patience: tuple[float, float],
 ) -> None:
     """Send a streamed body, as fast as the service takes it; each step renews the time limit."""
     loop = asyncio.get_running_loop()
@@ -485,9 +496,11 @@ async def _pump(
             connection.write(piece)
         await connection.drain()
         if not limit.expired() and limit.when() is not None:
-            _renew(limit, loop.time() + patience)
+            _renew(limit, loop.time() + patience[0])
     if body.size is None:
         connection.write(b"0\r\n\r\n")
+    if not limit.expired() and limit.when() is not None:
+        _renew(limit, loop.time() + patience[1])
 
 
 def _renew(limit: asyncio.Timeout, when: float) -> None:

@@ -92,6 +92,7 @@ def _service(plan: Plan, kind: str, name: str) -> Member:
         told["SOCKET"] = str(socket_of(name, home))
     if kind == "files-service":
         told.setdefault("STORE_URL", home.files.as_uri())
+        told.setdefault("PUBLIC_FILES", "1")  # the demo's files are as public as they were
     return Member(name=name, kind=kind, module=MODULES[kind], ports=(port,), environment=told)
 
 

@@ -432,18 +432,18 @@ def _url(alias: Sql) -> Sql:
 
 
 def _thumbnail_url(alias: Sql) -> Sql:
-    """Thumbnails are named by id; those of TIFF, Photoshop and PDF are JPEGs."""
+    """Thumbnails are named by id; those of TIFF, AVIF, Photoshop and PDF are JPEGs."""
     extension = raw("lower(substring(") + alias + raw(".name from '\\.([A-Za-z0-9]+)$'))")
     return (
         raw("CASE WHEN ")
         + extension
-        + raw(" IN ('jpg', 'jpeg', 'png', 'gif') THEN '/storage/uploads/thumbs/' || ")
+        + raw(" IN ('jpg', 'jpeg', 'png', 'gif', 'webp') THEN '/storage/uploads/thumbs/' || ")
         + alias
         + raw(".id || '.' || ")
         + extension
         + raw(" WHEN ")
         + extension
-        + raw(" IN ('tif', 'tiff', 'psd', 'pdf') THEN '/storage/uploads/thumbs/' || ")
+        + raw(" IN ('tif', 'tiff', 'psd', 'pdf', 'avif') THEN '/storage/uploads/thumbs/' || ")
         + alias
         + raw(".id || '.jpeg' END")
     )

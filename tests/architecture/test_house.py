@@ -21,6 +21,8 @@ SERVICES = {
 EVERY_SERVICE_HAS = {"__init__.py", "__main__.py", "app.py", "routes.py", "settings.py"}
 A_SERVICE_MAY_HAVE = {"keys.py", "model.py", "events.py", "handlers", "operations", "store"}
 ITS_OWN = {
+    # compares store and database: a job, started as files_service.reconcile
+    "files-service": {"reconcile.py"},
     # makes the first administrator: a job, started as auth_service.administrator
     "auth-service": {"administrator.py"},
     # the relay is a process of its own, started as items_service.relay

@@ -1,9 +1,11 @@
-"""``files`` and ``files/<id>``."""
+"""``files``, ``files/<id>``, ``upload`` and ``upload/link``."""
 
 from aiohttp import web
 
-from files_service.keys import CONTENTS
+from files_service.handlers.bodies import incoming
+from files_service.keys import CONTENTS, LIMITS, THUMBNAILS
 from files_service.operations import files
+from files_service.operations.limits import check_quota
 from shared import rows
 from shared.http import CONTEXT, read_body, read_query, respond
 from shared.service import CHANGES, DATABASE
@@ -28,19 +30,28 @@ async def get_file(request: web.Request) -> web.Response:
 
 
 async def create_file(request: web.Request) -> web.Response:
-    answer = await files.create_file(
-        request.app[CHANGES], request.app[CONTENTS], request[CONTEXT], await read_body(request)
+    await _check_room(request)
+    answer, keys = await files.create_files(
+        request.app[CHANGES],
+        request.app[CONTENTS],
+        request[CONTEXT],
+        incoming(request),
+        request.app[LIMITS],
     )
+    request.app[THUMBNAILS].make_soon(keys, request[CONTEXT].settings)
     return respond(request, answer)
 
 
 async def update_file(request: web.Request) -> web.Response:
+    await _check_room(request)
     answer = await files.update_file(
         request.app[CHANGES],
+        request.app[CONTENTS],
         request[CONTEXT],
         request.match_info["id"],
-        await read_body(request),
+        incoming(request),
         read_query(request),
+        request.app[LIMITS],
     )
     return respond(request, answer)
 
@@ -54,3 +65,27 @@ async def delete_file(request: web.Request) -> web.Response:
         read_query(request),
     )
     return respond(request, answer)
+
+
+async def upload(request: web.Request) -> web.Response:
+    await _check_room(request)
+    infos = await files.store_ahead(
+        request.app[CHANGES],
+        request.app[CONTENTS],
+        request[CONTEXT],
+        incoming(request),
+        request.app[LIMITS],
+    )
+    return respond(request, infos)
+
+
+async def upload_link(request: web.Request) -> web.Response:
+    body = await read_body(request)
+    return respond(request, [files.embed_info(request[CONTEXT], body.get("link"))])
+
+
+async def _check_room(request: web.Request) -> None:
+    """A body that cannot fit into the group's quota is refused by its header."""
+    announced = request.content_length or 0
+    if announced > request.app[LIMITS].rest:
+        await check_quota(request.app[DATABASE], request[CONTEXT], announced * 3 // 4)

@@ -1,4 +1,4 @@
-"""The ``data`` of a file: a data URI or bare base64, decoded a slice at a time."""
+"""The ``data`` of a file: a data URI or bare base64, decoded a piece at a time."""
 
 from binascii import Error, a2b_base64
 from collections.abc import AsyncIterator
@@ -6,9 +6,10 @@ from typing import Final
 
 from shared.errors import InvalidRequest
 
-_SLICE: Final = 256 * 1024  # characters; a multiple of four
+_LONGEST_PREFIX: Final = 1024  # characters of a data URI before its comma
 # A form turns + into a blank; line breaks are common; some encoders write the URL alphabet.
-_REPAIR: Final = str.maketrans({" ": "+", "-": "+", "_": "/", "\r": None, "\n": None, "\t": None})
+_REPAIR: Final = bytes.maketrans(b" -_", b"++/")
+_BREAKS: Final = b"\r\n\t"
 
 
 def split_data(data: str) -> tuple[str | None, str]:
@@ -25,23 +26,47 @@ def split_data(data: str) -> tuple[str | None, str]:
     return kind or None, rest
 
 
-async def decode(text: str) -> AsyncIterator[bytes]:
+async def opened(pieces: AsyncIterator[bytes]) -> tuple[str | None, AsyncIterator[bytes]] | None:
+    """The type a data URI names, and the bytes its base64 stands for; None where there is none."""
+    head = b""
+    async for piece in pieces:
+        head += piece
+        if len(head) >= 5 and (head[:5].lower() != b"data:" or b"," in head):
+            break
+        if len(head) > _LONGEST_PREFIX:
+            break
+    if not head:
+        return None
+    kind, rest = split_data(head.decode("latin-1"))
+
+    async def all_pieces() -> AsyncIterator[bytes]:
+        yield rest.encode("latin-1")
+        async for piece in pieces:
+            yield piece
+
+    return kind, decode(all_pieces())
+
+
+async def decode(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The bytes that base64 stands for. Raises InvalidRequest where it is none."""
-    carried = ""
+    carried = b""
     ended = False
     try:
-        for start in range(0, len(text), _SLICE):
-            piece = carried + text[start : start + _SLICE].translate(_REPAIR)
+        async for raw in pieces:
+            piece = carried + raw.translate(_REPAIR, _BREAKS)
             whole = len(piece) - len(piece) % 4
             carried = piece[whole:]
             if whole:
-                if ended:
-                    raise Error("data goes on after its padding")
-                ended = piece[whole - 1] == "="
+                _not_after_the_end(ended)
+                ended = piece[whole - 1 : whole] == b"="
                 yield a2b_base64(piece[:whole], strict_mode=True)
         if carried:
-            if ended:
-                raise Error("data goes on after its padding")
-            yield a2b_base64(carried + "=" * (-len(carried) % 4), strict_mode=True)
-    except ValueError as error:  # binascii.Error is one; so is a character that is not ASCII
+            _not_after_the_end(ended)
+            yield a2b_base64(carried + b"=" * (-len(carried) % 4), strict_mode=True)
+    except Error as error:
         raise InvalidRequest(f"data is not valid base64: {error}", field="data") from error
+
+
+def _not_after_the_end(ended: bool) -> None:
+    if ended:
+        raise Error("data goes on after its padding")

@@ -1,17 +1,16 @@
-"""What bytes are: their type, their charset, and the size of a picture. The client only hints.
+"""What bytes are: their type and their charset. The client only hints.
 
 Source: contract 7.7 and reading 58.
 """
 
-import asyncio
 import mimetypes
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import puremagic
+
+from files_service.operations.pictures import PICTURES
 
 HEAD: Final = 1024 * 1024  # bytes looked at; a picture's header lies far before this
 _KNOWN: Final = mimetypes.MimeTypes()  # Python's own table, not the machine's
@@ -67,10 +66,6 @@ _MARKUP: Final = (
     (re.compile(rb"<(!doctype\s+html|html|head|body|script|iframe)\b", re.IGNORECASE), "text/html"),
     (re.compile(rb"^<\?xml\b", re.IGNORECASE), "application/xml"),
 )
-_PICTURES: Final = frozenset(
-    {"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif", "image/tiff"}
-)
-_READERS: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="picture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,7 @@ def content_type(head: bytes, *, name: str, claimed: str | None) -> ContentType:
     found = _markup(head) or _signature(head)
     if found is None or found in _CONTAINERS:
         if charset == "binary":
-            refined = hint if hint and not _is_text(hint) and hint not in _PICTURES else None
+            refined = hint if hint and not _is_text(hint) and hint not in PICTURES else None
         else:
             refined = hint if hint and _is_text(hint) and hint not in _ACTIVE else None
         found = refined or found or ("text/plain" if charset != "binary" else BINARY)
@@ -159,35 +154,6 @@ def _extension(kind: str, name: str) -> str:
             return own
     usual = _KNOWN.guess_extension(kind, strict=False) or ""
     return _EXTENSIONS.get(kind, usual.removeprefix("."))
-
-
-async def picture_size(head: bytes, kind: str) -> tuple[int, int] | None:
-    """Width and height in pixels from the header; None for what is no picture we read."""
-    if kind not in _PICTURES:
-        return None
-    return await asyncio.get_running_loop().run_in_executor(_READERS, _header_size, head)
-
-
-def _header_size(head: bytes) -> tuple[int, int] | None:
-    vips = _vips()
-    try:
-        image = vips.Image.new_from_buffer(head, "", access="sequential")
-        return int(image.width), int(image.height)
-    except vips.Error:
-        return None
-
-
-@cache
-def _vips() -> Any:
-    """libvips costs memory: it is loaded with the first picture.
-
-    Loaders that were never fuzzed are blocked, and nothing is kept between pictures.
-    """
-    import pyvips  # noqa: PLC0415
-
-    pyvips.block_untrusted_set(True)
-    pyvips.cache_set_max(0)
-    return pyvips
 
 
 def title_of(name: str) -> str:

@@ -1,30 +1,40 @@
 """Files: bytes in the store, records in directus_files. Source: contract 7.7, reading 58."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from files_service.operations import uploads
-from files_service.operations.base64_data import decode, split_data
-from files_service.operations.content_types import content_type, picture_size, title_of
+from files_service.operations import embeds, limits, uploads
+from files_service.operations.content_types import ContentType, content_type, title_of
+from files_service.operations.incoming import DATA, Incoming, Sending
+from files_service.operations.limits import Limits
 from files_service.operations.names import bare_name, stem_for
+from files_service.operations.pictures import Picture, picture_of
+from files_service.operations.uploads import Upload
 from files_service.store import files
 from files_service.store.contents import Contents
 from files_service.store.files import NewFile
 from shared import envelopes, rows
 from shared.answers import Answer
 from shared.brackets import Query
-from shared.changes import Changes
+from shared.changes import Change, Changes
 from shared.context import Context
 from shared.database import Database
 from shared.errors import Conflict, Forbidden, InvalidRequest, NotFound, Refused
+from shared.rights import TableRights
+from shared.sql import raw
 
 TABLE: Final = "directus_files"
 ACTIVE: Final = 1
 MAX_NAME: Final = 255  # characters
+AHEAD: Final = "upload"  # a body's key for bytes that were sent ahead by POST upload
 _TEXTS: Final = ("title", "caption", "tags", "location", "charset", "embed_id")
+_NOT_OF_A_ROW: Final = frozenset({DATA, "name", AHEAD})
+_CLEARED: Final = "The upload took too long and was cleared away; send it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,88 +48,180 @@ class Sent:
     user: int
 
 
-async def create_file(
-    changes: Changes, contents: Contents, context: Context, body: dict[str, Any]
-) -> Answer:
-    """Store the base64 ``data`` of ``body`` and record it; without ``data`` a record only.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Bytes that are in the store and wait for their record."""
 
-    Nothing is kept unless all of it is. Raises Forbidden, Refused (no name), InvalidRequest.
+    key: str
+    size: int
+    sha256: str
+    kind: ContentType
+    picture: Picture
+    name: str | None  # as the client called the file
+
+
+Fields = dict[str, Any]
+Also = Callable[[Change, int], Awaitable[None]]
+
+
+async def create_files(
+    changes: Changes, contents: Contents, context: Context, incoming: Incoming, most: Limits
+) -> tuple[Answer, list[int]]:
+    """Store the files a body brings and record them; one that brings none is a record only.
+
+    Several files make several records, or none. Nothing is kept unless all of it is. Also returns
+    the ids. Raises Forbidden, Refused (no name), InvalidRequest, TooLarge, UnsupportedMediaType.
     """
-    sent = _sent(context, body)
-    data = body.pop("data", None)
-    if data in (None, ""):
-        key = await _record(changes, context, sent, None)
-    elif isinstance(data, str):
-        kind, text = split_data(data)
-        del data
-        async with uploads.upload(
-            changes.database, contents, context.principal.user, decode(text)
-        ) as upload:
-            key = await _record(changes, context, sent, upload, claimed=kind)
-    else:
-        raise InvalidRequest("data must be base64 text", field="data")
-    if not context.rights.of(context.catalogue.tables[TABLE]).view:
-        return Answer(envelopes.item(context.version, TABLE, {"id": key}))
-    return await rows.get_row(changes.database, context, TABLE, str(key), {})
+    if not _rights(context).add:
+        raise Forbidden
+    async with AsyncExitStack() as stack:
+        fields, stored = await take_in(changes.database, contents, context, incoming, most, stack)
+        if not stored and fields.get(AHEAD):
+            stored = [await sent_ahead(changes.database, context, fields[AHEAD])]
+        keys = await record_all(changes, context, fields, stored)
+    if len(keys) > 1:
+        listing: Query = {"filters": {"id": {"in": ",".join(map(str, keys))}}}
+        if not _rights(context).view:
+            return Answer(msgspec.json.encode([{"id": key} for key in keys])), keys
+        return await rows.list_rows(changes.database, context, TABLE, listing), keys
+    return await _shown(changes.database, context, keys[0]), keys
 
 
-async def _record(
+async def take_in(
+    database: Database,
+    contents: Contents,
+    context: Context,
+    incoming: Incoming,
+    most: Limits,
+    stack: AsyncExitStack,
+) -> tuple[Fields, list[Stored]]:
+    """Read a body: its fields, and its files, stored; ``stack`` clears them by a fault."""
+    fields: Fields = {}
+    stored: list[Stored] = []
+    async for part in incoming:
+        if not isinstance(part, Sending):
+            fields[part.name] = part.value
+            continue
+        limits.check_count(most, len(stored) + 1)
+        upload = await stack.enter_async_context(
+            uploads.upload(
+                database, contents, context.principal.user, limits.within(most, part.chunks)
+            )
+        )
+        name = part.name or _name_in(fields)
+        stored.append(await described(context, upload, name, part.claimed or _type_in(fields)))
+    if isinstance(fields.get(DATA), bool | int | float | dict | list) and fields[DATA]:
+        raise InvalidRequest("data must be base64 text", field=DATA)
+    return fields, stored
+
+
+def _name_in(fields: Fields) -> str | None:
+    name = fields.get("name")
+    return bare_name(name) if isinstance(name, str) else None
+
+
+def _type_in(fields: Fields) -> str | None:
+    kind = fields.get("type")
+    return kind if isinstance(kind, str) else None
+
+
+async def described(
+    context: Context, upload: Upload, name: str | None, claimed: str | None
+) -> Stored:
+    """What the bytes themselves tell. Raises UnsupportedMediaType for a type not taken here."""
+    kind = content_type(upload.head, name=name or "", claimed=claimed)
+    limits.check_type(context, kind.type)
+    picture = await picture_of(upload.head, kind.type)
+    return Stored(upload.key, upload.size, upload.sha256, kind, picture, name)
+
+
+async def record_all(
     changes: Changes,
     context: Context,
-    sent: Sent,
-    upload: uploads.Upload | None,
+    fields: Fields,
+    stored: Sequence[Stored],
     *,
-    claimed: str | None = None,
-) -> int:
-    new = await _described(context, sent, upload, claimed)
+    also: Also | None = None,
+) -> list[int]:
+    """One record for each of the stored files, or one without bytes; all in one transaction.
+
+    ``also`` is done in it for each record.
+    """
+    if len(stored) > 1:
+        fields = {name: value for name, value in fields.items() if name != "name"}
+    news = [_new_file(context, fields, one) for one in stored or [None]]
+    keys: list[int] = []
     async with changes.transaction(context.actor) as change:
         change.touch(f"t:{TABLE}")
-        key = await files.record(change, new)
-        if key is None:
-            raise Conflict("The upload took too long and was cleared away; send it again.")
-    return key
+        await limits.keep_quota(change, context, sum(new.size for new in news))
+        for new in news:
+            key = await files.record(change, new)
+            if key is None:
+                raise Conflict(_CLEARED)
+            if also is not None:
+                await also(change, key)
+            keys.append(key)
+    return keys
 
 
-async def _described(
-    context: Context, sent: Sent, upload: uploads.Upload | None, claimed: str | None
-) -> NewFile:
+async def _shown(database: Database, context: Context, key: int) -> Answer:
+    if not _rights(context).view:
+        return Answer(envelopes.item(context.version, TABLE, {"id": key}))
+    return await rows.get_row(database, context, TABLE, str(key), {})
+
+
+def _new_file(context: Context, fields: Fields, stored: Stored | None) -> NewFile:
     """The record: detected from the bytes, overridden by what the client may override."""
-    head = upload.head if upload else b""
-    kind = content_type(head, name=sent.name, claimed=sent.type or claimed)
-    size = await picture_size(head, kind.type) if upload else None
-    sha256 = upload.sha256 if upload else None
-    texts = sent.texts
+    embed = None
+    if fields.get("type") in embeds.TYPES:
+        embed = embeds.embed_of(fields["type"], fields.get("embed_id"))
+    sent = _sent(context, fields, stored, embed)
+    texts, kind = sent.texts, stored.kind if stored else None
+    picture = stored.picture if stored else Picture()
+    sha256 = stored.sha256 if stored else None
+    detected = kind.type if kind else content_type(b"", name=sent.name, claimed=sent.type).type
+    extension = kind.extension if kind else ""
+    if kind is None and embed is None:
+        extension = content_type(b"", name=sent.name, claimed=sent.type).extension
     return NewFile(
-        storage_key=upload.key if upload else None,
+        storage_key=stored.key if stored else None,
         sha256=sha256,
-        size=upload.size if upload else 0,
+        size=stored.size if stored else 0,
         stem=stem_for(context.settings.file_naming, name=sent.name, sha256=sha256),
-        extension=f".{kind.extension}" if kind.extension else "",
-        type=kind.type if upload else sent.type,
-        charset=texts.get("charset") or (kind.charset if upload else None),
-        width=size[0] if size else None,
-        height=size[1] if size else None,
-        title=texts.get("title") or title_of(sent.name),
-        caption=texts.get("caption", ""),
-        tags=texts.get("tags", ""),
-        location=texts.get("location", ""),
+        extension=f".{extension}" if extension else "",
+        type=embed.type if embed else detected if stored else sent.type,
+        charset=texts.get("charset") or (kind.charset if kind else None),
+        width=picture.width,
+        height=picture.height,
+        title=texts.get("title") or picture.title or title_of(sent.name),
+        caption=texts.get("caption", picture.caption),
+        tags=texts.get("tags", picture.tags),
+        location=texts.get("location", picture.location),
         embed_id=texts.get("embed_id"),
         active=sent.active,
         user=sent.user,
     )
 
 
-def _sent(context: Context, body: Mapping[str, Any]) -> Sent:
-    """Check the rights and the shape before a byte is stored."""
-    table = context.catalogue.tables[TABLE]
-    rights = context.rights.of(table)
-    active = _number(body, "active", ACTIVE)
+def _rights(context: Context) -> TableRights:
+    return context.rights.of(context.catalogue.tables[TABLE])
+
+
+def _sent(
+    context: Context,
+    fields: Mapping[str, Any],
+    stored: Stored | None,
+    embed: embeds.Embed | None,
+) -> Sent:
+    """Raises Forbidden, Refused without a name, InvalidRequest."""
+    rights = _rights(context)
+    active = _number(fields, "active", ACTIVE)
     if rights.level("add", active) < 1:
         raise Forbidden
-    refused = sorted(body.keys() & rights.write_blacklist)
-    if refused:
-        raise Forbidden(f'You may not write the column "{refused[0]}"', field=refused[0])
-    name = body.get("name")
+    check_blacklist(rights, fields)
+    name = fields.get("name") or (stored.name if stored else None)
+    if name is None and embed is not None:
+        name = embed.id
     if not isinstance(name, str) or not bare_name(name).strip():
         raise Refused("Missing [name] parameter. Must provide filename.", field="name")
     if len(name) > MAX_NAME:
@@ -127,11 +229,17 @@ def _sent(context: Context, body: Mapping[str, Any]) -> Sent:
     user = context.principal.user
     return Sent(
         name=bare_name(name).strip(),
-        type=_text(body, "type"),
-        texts={field: text for field in _TEXTS if (text := _text(body, field)) is not None},
+        type=_text(fields, "type"),
+        texts={field: text for field in _TEXTS if (text := _text(fields, field)) is not None},
         active=active,
-        user=_number(body, "user", user) if context.principal.is_admin else user,
+        user=_number(fields, "user", user) if context.principal.is_admin else user,
     )
+
+
+def check_blacklist(rights: TableRights, fields: Mapping[str, Any]) -> None:
+    refused = sorted(fields.keys() & rights.write_blacklist)
+    if refused:
+        raise Forbidden(f'You may not write the column "{refused[0]}"', field=refused[0])
 
 
 def _text(body: Mapping[str, Any], field: str) -> str | None:
@@ -158,18 +266,156 @@ def _number(body: Mapping[str, Any], field: str, default: int) -> int:
         raise InvalidRequest(f"{field} must be a whole number", field=field) from error
 
 
-async def update_file(
-    changes: Changes, context: Context, key: str, body: Mapping[str, Any], query: Query
-) -> Answer:
-    """Change what a client may change of a record (the rules of the system tables say what).
+# ── bytes ahead of their record ───────────────────────────────────────────────────────────────────
 
-    Raises Forbidden, NotFound, InvalidRequest for new bytes: they need a new file.
+
+async def store_ahead(
+    changes: Changes, contents: Contents, context: Context, incoming: Incoming, most: Limits
+) -> list[dict[str, Any]]:
+    """Store files without a record: what is known of each, and ``upload``, a name for its bytes.
+
+    POST ``files`` with that ``upload`` makes the record; without one the bytes are cleared after
+    an hour. Raises as create_files.
     """
-    if body.get("data"):
-        raise InvalidRequest(
-            "The bytes of a file cannot be replaced; create another.", field="data"
+    if not _rights(context).add:
+        raise Forbidden
+    async with AsyncExitStack() as stack:
+        _, stored = await take_in(changes.database, contents, context, incoming, most, stack)
+        if not stored:
+            raise InvalidRequest("the body brings no file")
+        total = sum(one.size for one in stored)
+        await limits.check_quota(changes.database, context, total)
+        for one in stored:
+            info = msgspec.json.encode(one).decode()
+            await files.keep_info(changes.database, one.key, info)
+    return [_info(context, one) for one in stored]
+
+
+async def sent_ahead(database: Database, context: Context, key: object) -> Stored:
+    """Raises NotFound for bytes that are not there, or not the caller's."""
+    info = None
+    if isinstance(key, str) and len(key) == 36 and key.replace("-", "").isalnum():
+        info = await files.info(database, key, context.principal.user)
+    if info is None:
+        raise NotFound("There are no such bytes waiting for a record.")
+    return msgspec.json.decode(info, type=Stored)
+
+
+def _info(context: Context, stored: Stored) -> dict[str, Any]:
+    name = stored.name or ""
+    return {
+        AHEAD: stored.key,
+        "name": name,
+        "title": stored.picture.title or title_of(name),
+        "type": stored.kind.type,
+        "charset": stored.kind.charset,
+        "size": stored.size,
+        "sha256": stored.sha256,
+        "width": stored.picture.width,
+        "height": stored.picture.height,
+        "caption": stored.picture.caption,
+        "tags": stored.picture.tags,
+        "location": stored.picture.location,
+        "user": context.principal.user,
+        "date_uploaded": datetime.now(UTC).isoformat(timespec="seconds"),
+        "storage_adapter": "local",
+        "data": None,
+        "html": None,
+        "embed_id": None,
+    }
+
+
+def embed_info(context: Context, link: object) -> dict[str, Any]:
+    """What a record of a linked video would hold. Raises Forbidden, InvalidRequest."""
+    if not _rights(context).add:
+        raise Forbidden
+    if not isinstance(link, str) or not link.strip():
+        raise InvalidRequest("link must be the address of a video", field="link")
+    embed = embeds.embed_in(link.strip())
+    return {
+        "type": embed.type,
+        "embed_id": embed.id,
+        "name": embed.id,
+        "title": embed.id,
+        "html": embed.html,
+        "embed_url": embed.url,
+        "url": embed.url,
+        "data": None,
+        "size": 0,
+        "width": None,
+        "height": None,
+        "charset": None,
+        "caption": "",
+        "tags": "",
+        "location": "",
+        "user": context.principal.user,
+        "date_uploaded": datetime.now(UTC).isoformat(timespec="seconds"),
+        "storage_adapter": "local",
+    }
+
+
+# ── one file ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def update_file(
+    changes: Changes,
+    contents: Contents,
+    context: Context,
+    key: str,
+    incoming: Incoming,
+    query: Query,
+    most: Limits,
+) -> Answer:
+    """Change what a client may change of a record, and its bytes where the body brings some.
+
+    The rules of the system tables say which columns a client may write.
+    Raises Forbidden, NotFound, InvalidRequest, TooLarge, UnsupportedMediaType.
+    """
+    if not (_rights(context).edit or _rights(context).delete):
+        raise Forbidden
+    async with AsyncExitStack() as stack:
+        fields, stored = await take_in(changes.database, contents, context, incoming, most, stack)
+        if not stored and fields.get(AHEAD):
+            stored = [await sent_ahead(changes.database, context, fields[AHEAD])]
+        if len(stored) > 1:
+            raise InvalidRequest("a file has one content", field=DATA)
+        body = {name: fields[name] for name in fields if not (stored and name in _NOT_OF_A_ROW)}
+        body.pop(DATA, None)
+        answer = await rows.update_row(changes, context, TABLE, key, body, query=query)
+        if stored:
+            await replace_bytes(changes, context, key, stored[0], _name_in(fields))
+            answer = await _shown(changes.database, context, int(key))
+    return answer
+
+
+async def replace_bytes(
+    changes: Changes,
+    context: Context,
+    key: str,
+    stored: Stored,
+    name: str | None,
+    *,
+    also: Also | None = None,
+) -> None:
+    """Raises NotFound for a file that is missing or hidden, Forbidden for one not to be changed."""
+    rights, user, alias = _rights(context), context.principal.user, raw("t")
+    if not (key.isascii() and key.isdigit() and len(key) < 10):
+        raise NotFound(f"Unable to find the record in [{TABLE}] with ID [{key}]")
+    new = _new_file(context, {"name": name or stored.name or "file"}, stored)
+    async with changes.transaction(context.actor) as change:
+        change.touch(f"t:{TABLE}")
+        may = await files.lock_editable(
+            change, int(key), rights.view_condition(user, alias), rights.edit_condition(user, alias)
         )
-    return await rows.update_row(changes, context, TABLE, key, body, query=query)
+        if may is None:
+            raise NotFound(f"Unable to find the record in [{TABLE}] with ID [{key}]")
+        if not may:
+            raise Forbidden
+        await limits.keep_quota(change, context, stored.size)
+        if not await files.replace(change, int(key), new):
+            raise Conflict(_CLEARED)
+        if also is not None:
+            await also(change, int(key))
 
 
 async def delete_file(

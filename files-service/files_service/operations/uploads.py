@@ -5,14 +5,16 @@ inserts the record. So whatever dies in between, bytes have a record or a regist
 takes the registration's lock, so it never meets a record in the making. Source: architecture 6.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 from uuid import uuid4
 
 import structlog
+from prometheus_client import Gauge
 
 from files_service.operations.content_types import HEAD
 from files_service.store import files
@@ -23,7 +25,12 @@ from shared.errors import ApiError
 
 log = structlog.get_logger(__name__)
 
-ABANDONED_AFTER: Final = timedelta(hours=1)  # far beyond the longest request
+ABANDONED_AFTER: Final = timedelta(hours=1)  # since its writer was last known to live
+_HEARTBEAT: Final = 120.0  # seconds
+IN_FLIGHT: Final = Gauge(
+    "directoire_upload_bytes_in_flight",
+    "Bytes of unfinished uploads that this process has taken in",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class Upload:
 
 @asynccontextmanager
 async def upload(
-    database: Database, contents: Contents, user: int, chunks: AsyncIterator[bytes]
+    database: Database, contents: Contents, user: int | None, chunks: AsyncIterator[bytes]
 ) -> AsyncGenerator[Upload]:
     """Store a user's ``chunks`` under a new key; the body must consume its registration.
 
@@ -46,14 +53,38 @@ async def upload(
     """
     key = str(uuid4())
     await files.register(database, key, user)
+    heart = asyncio.create_task(_beat(database, key))
     try:
         head = bytearray()
-        written = await contents.write(key, _keeping_head(chunks, head))
+        written = await contents.write(key, _keeping_head(counted(chunks), head))
         await failpoints.reach("files.stored")
         yield Upload(key, written.size, written.sha256, bytes(head))
     except BaseException:
         await _clear_quietly(database, contents, key)
         raise
+    finally:
+        heart.cancel()
+
+
+async def counted(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same chunks, seen in IN_FLIGHT until the last of them has been taken."""
+    passed = 0
+    try:
+        async for chunk in chunks:
+            passed += len(chunk)
+            IN_FLIGHT.inc(len(chunk))
+            yield chunk
+    finally:
+        IN_FLIGHT.dec(passed)
+
+
+async def _beat(database: Database, key: str) -> None:
+    """Keep a registration from being taken for a dead writer's."""
+    while True:
+        await asyncio.sleep(_HEARTBEAT)
+        with suppress(ApiError):
+            if not await files.touch(database, key):
+                return
 
 
 async def clear(database: Database, contents: Contents, key: str) -> bool:
@@ -66,9 +97,11 @@ async def clear(database: Database, contents: Contents, key: str) -> bool:
         return True
 
 
-async def clear_abandoned(database: Database, contents: Contents) -> int:
+async def clear_abandoned(
+    database: Database, contents: Contents, older_than: timedelta = ABANDONED_AFTER
+) -> int:
     """Clear what uploads that died and deleted records have left behind; returns how many."""
-    keys = await files.abandoned(database, ABANDONED_AFTER)
+    keys = await files.abandoned(database, older_than)
     return sum([await clear(database, contents, key) for key in keys])
 
 

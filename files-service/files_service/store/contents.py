@@ -79,6 +79,10 @@ class Contents(Protocol):
         """Forget the bytes; nothing happens when there are none."""
         ...
 
+    async def holds(self, key: str) -> bool:
+        """Whether something is stored under the key."""
+        ...
+
     def everything(self) -> AsyncIterator[Kept]:
         """All that is stored, in no order; what comes or goes meanwhile may be missed."""
         ...
@@ -136,6 +140,9 @@ class LocalContents:
     async def delete(self, key: str) -> None:
         path = self.path(key)
         await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def holds(self, key: str) -> bool:
+        return await asyncio.to_thread(self.path(key).is_file)
 
     async def everything(self) -> AsyncIterator[Kept]:
         for number in range(256):

@@ -114,6 +114,10 @@ class S3Contents:
                 with suppress(FileNotFoundError):
                     await obstore.delete_async(self._store, path)
 
+    async def holds(self, key: str) -> bool:
+        with _store_faults(None, key):
+            return await self._is_there(_name(key))
+
     async def everything(self) -> AsyncIterator[Kept]:
         with _store_faults(None, ""):
             async for page in obstore.list(self._store, "bytes/", chunk_size=500):
