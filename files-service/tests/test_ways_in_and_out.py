@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 
 from files_service.app import make_app
 from files_service.keys import CONTENTS
-from files_service.operations.incoming import Sending, json_body
+from files_service.operations.incoming import Incoming, Sending, json_body
 from files_service.operations.reconcile import reconcile
 from files_service.settings import Settings
 from local_cluster.object_store import ACCESS_KEY, SECRET_KEY
@@ -29,7 +29,7 @@ from shared.errors import InvalidRequest
 from shared.identity import Principal
 from shared.service import DATABASE, IDENTITY_HEADER
 from shared.sql import param, raw
-from shared.testing import SIGNER, Client, environment, serving
+from shared.testing import SIGNER, Client, environment, eventually, serving
 
 MEGABYTE = 1024 * 1024
 BYTES = random.Random(5).randbytes(2 * MEGABYTE + 77)
@@ -148,6 +148,12 @@ async def test_large_bytes_come_back_whatever_the_way_in(service: Client, way: s
     assert await compare(service) == (0, 0, 0)
 
 
+async def drained(body: Incoming) -> None:
+    async for part in body:
+        if isinstance(part, Sending):
+            _ = [chunk async for chunk in part.chunks]
+
+
 async def test_the_data_of_a_json_body_is_cut_out_wherever_it_is() -> None:
     async def split(body: bytes, size: int) -> AsyncIterator[bytes]:
         for start in range(0, len(body), size):
@@ -169,9 +175,7 @@ async def test_the_data_of_a_json_body_is_cut_out_wherever_it_is() -> None:
         assert fields == {"a": inner, "name": 'q"\\', "z": 1}
     for broken in (b'{"data": "aGVs', b'{"data": "aGVs"', b'{"a": "\\', b"[1]"):
         with pytest.raises(InvalidRequest):
-            async for part in json_body(split(broken, 3), 10_000):
-                if isinstance(part, Sending):
-                    _ = [chunk async for chunk in part.chunks]
+            await drained(json_body(split(broken, 3), 10_000))
 
 
 async def test_bytes_sent_ahead_become_a_record_later(service: Client, database: Database) -> None:
@@ -424,8 +428,11 @@ async def test_what_came_before_a_cut_is_kept(service: Client) -> None:
     )  # fmt: skip
     writer.write(BYTES[:MEGABYTE])
     await writer.drain()
-    while await offset_of(service, url) < 512 * 1024:
-        await asyncio.sleep(0.02)
+
+    async def half() -> bool:
+        return await offset_of(service, url) >= 512 * 1024
+
+    await eventually(half, what="half of the bytes")
     writer.close()
     offset = await offset_of(service, url)
     async with asyncio.timeout(10):
@@ -554,13 +561,17 @@ async def test_a_picture_of_too_many_pixels_is_never_decoded(service: Client) ->
     assert headers["Cache-Control"] == "no-store", "a placeholder"
 
 
-async def test_reconcile_finds_what_was_lost(service: Client, folder: Path) -> None:
-    await service.post("files", {"name": "a.txt", "data": "b25l"})
+def exchange_for_a_stray(folder: Path) -> None:
     for path in folder.rglob("*-*"):
         path.unlink()
     stray = folder / "aa" / "aaaaaaaa-0000-4000-8000-000000000000"
     stray.parent.mkdir(exist_ok=True)
     stray.write_bytes(b"x")
+
+
+async def test_reconcile_finds_what_was_lost(service: Client, folder: Path) -> None:
+    await service.post("files", {"name": "a.txt", "data": "b25l"})
+    exchange_for_a_stray(folder)
     assert await compare(service, grace=3600) == (0, 0, 1), "it may be on its way"
     assert await compare(service) == (0, 1, 1)
     assert await compare(service) == (0, 0, 1)

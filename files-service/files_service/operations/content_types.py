@@ -121,7 +121,12 @@ def _markup(head: bytes) -> str | None:
     return next((kind for pattern, kind in _MARKUP if pattern.search(start)), None)
 
 
+_AVIF: Final = (b"ftypavif", b"ftypavis")  # its container is MP4's, too
+
+
 def _signature(head: bytes) -> str | None:
+    if head[4:12] in _AVIF:
+        return "image/avif"
     try:
         matches = puremagic.magic_string(head[: 64 * 1024])
     except (puremagic.PureError, ValueError, IndexError):
