@@ -78,6 +78,7 @@ test: $(VENV)/.dev $(VENV)/.clients  ## all tests, beside real throw-away server
 
 bench: $(VENV)/.dev  ## requests a second, each beside its floor
 	@$(RUN) -m benchmarks
+	@$(RUN) -m local_cluster.throwaway -- $(RUN) -m benchmarks.feed
 
 prove-fuzz: $(VENV)/.dev  ## hostile requests for SECONDS (600): no fault of ours, ever
 	@$(RUN) -m prove.fuzz $(or $(SECONDS),600) $(SEED)
@@ -85,4 +86,7 @@ prove-fuzz: $(VENV)/.dev  ## hostile requests for SECONDS (600): no fault of our
 images:  ## one image a service
 	@for service in $(IMAGES); do docker build -f $$service/Dockerfile -t directoire/$$service . || exit 1; done
 
-.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz images
+prove-feed: $(VENV)/.dev  ## writers, readers and a killer for SECONDS (180): the feed keeps its promise
+	@$(RUN) -m prove.feed $(or $(SECONDS),180) $(SEED)
+
+.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed images

@@ -2,11 +2,12 @@
 
 from items_service.handlers import activity, utilities
 from shared.row_routes import row_routes
-from shared.service import get, post
+from shared.service import Route, get, post
 
 ROUTES = [
     *row_routes(),
     get("activity", activity.list_activity),
     get("activity/stream", activity.stream),
+    Route("GET", "/asyncapi.json", activity.describe, versioned=False, public=True),
     post("utils/sort/{table}", utilities.sort),
 ]

@@ -48,9 +48,9 @@ class Cluster:
             redis_url=redis_url,
             amqp_url=amqp_url,
         )
-        self._instance = Instance(
-            settings, _told(settings, home, environment or {}), ends_with_us=True
-        )
+        told = _told(settings, home, environment or {})
+        self._instance = Instance(settings, told, ends_with_us=True)
+        self.exchange = told.get("ACTIVITY_EXCHANGE", "directoire.activity")  # of its activity
         self.data = folder
 
     @property

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from importlib.resources import files
 from typing import Final
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from shared.http import CONTEXT, read_query, respond
 from shared.rows import entries
 from shared.service import DATABASE, KNOWLEDGE
 
+_DOCUMENT: Final = (files("items_service") / "asyncapi.json").read_bytes()
 FEED: Final = web.AppKey("feed", Feed)
 
 
@@ -72,3 +74,8 @@ async def following(app: web.Application) -> AsyncIterator[None]:
 
 async def end_streams(app: web.Application) -> None:
     app[FEED].stop()
+
+
+async def describe(_request: web.Request) -> web.Response:
+    """The AsyncAPI document of the events on the bus."""
+    return web.Response(body=_DOCUMENT, content_type="application/json")
