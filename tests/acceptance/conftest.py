@@ -1,11 +1,14 @@
 """One running cluster for all tests of a worker; each test makes tables of its own."""
 
-from collections.abc import AsyncGenerator
+import socket
+from collections.abc import AsyncGenerator, Generator
 from uuid import uuid4
 
 import aiohttp
 import pytest
 import pytest_asyncio
+from aiosmtpd.controller import Controller
+from mail_sink import Mailbox
 from wire import Api
 
 from local_cluster.cluster import Cluster
@@ -25,14 +28,27 @@ async def session() -> AsyncGenerator[aiohttp.ClientSession]:
         yield session
 
 
+@pytest.fixture(scope="session")
+def mailbox() -> Generator[Mailbox]:
+    """A mail server that keeps what it gets."""
+    mailbox = Mailbox()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        mailbox.port = free.getsockname()[1]
+    controller = Controller(mailbox, hostname="127.0.0.1", port=mailbox.port)
+    controller.start()
+    yield mailbox
+    controller.stop()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def cluster() -> AsyncGenerator[Cluster]:
+async def cluster(mailbox: Mailbox) -> AsyncGenerator[Cluster]:
     """A cluster with two gateways and two items-services on the tests' servers."""
     async with Cluster(
         database_url=with_database(server("DATABASE_URL"), f"acceptance_{uuid4().hex}"),
         redis_url=server("REDIS_URL"),
         amqp_url=server("AMQP_URL"),
         replicas={"gateway": 2, "items-service": 2},
+        environment={"SMTP_URL": mailbox.url, "MAIL_INTERVAL": "0.1"},
     ) as cluster:
         yield cluster
 
