@@ -4,8 +4,6 @@ from collections.abc import Mapping
 
 from wire import Api
 
-PASSWORD = "long enough a secret"
-
 
 async def make_group(api: Api, name: str, rights: Mapping[str, Mapping[str, object]]) -> int:
     """A group with these privileges: table → levels."""
@@ -19,5 +17,5 @@ async def make_user(api: Api, name: str, group: int, **more: object) -> tuple[Ap
     """A user by name, as a caller of his own, and his id."""
     token = f"token-of-{name}-0123456789"
     body = {"email": f"{name}@example.com", "token": token, "group": group, **more}
-    reply = await api.post("users", body | {"password": PASSWORD})
+    reply = await api.post("users", body)
     return api.as_(token), reply.data["id"]
