@@ -11,7 +11,7 @@ import structlog
 from aiohttp import web
 
 from gateway.edge import Edge
-from gateway.routes import SERVICES
+from gateway.routes import CUSTOM, SERVICES
 from gateway.server import EdgeServer
 from gateway.settings import Settings
 from gateway.upstream import Upstream
@@ -31,6 +31,10 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[web.ServerRunner, 
         )
         for name in SERVICES
     }
+    for name, urls in settings.custom_routes.items():
+        upstreams[CUSTOM + name] = Upstream(
+            CUSTOM + name, urls, most_outstanding=settings.requests_per_replica
+        )
     cache = AnswerCache(
         settings.redis_url.get_secret_value(),
         settings.redis_prefix,

@@ -18,7 +18,18 @@ from gateway.origins import address_of, cors_lines
 from gateway.principals import Principals, Remembered
 from gateway.rates import LocalRates
 from gateway.replies import HIT, SMALL, Replies, forwarded
-from gateway.routes import ANY, SERVICE_NAMES, InvalidPath, Match, Route, RoutingTable, methods_of
+from gateway.routes import (
+    ANY,
+    API_ROUTES,
+    CUSTOM,
+    InvalidPath,
+    Match,
+    Route,
+    RoutingTable,
+    custom_routes,
+    methods_of,
+    name_of,
+)  # fmt: skip
 from gateway.settings import Settings
 from gateway.upstream import Broken, NotConnected, Overdue, Overloaded, Reply, Upstream
 from shared.answer_cache import LARGEST, AnswerCache, Asked, Limit
@@ -34,7 +45,7 @@ from shared.errors import (
 )
 from shared.health import Health
 from shared.http import DEPENDS_HEADER, SCOPE_HEADER, wants_problem
-from shared.identity import IdentitySigner, Principal
+from shared.identity import INSIDE, IdentitySigner, Principal
 from shared.metrics import DURATION, REQUESTS, show
 from shared.stamps import SCHEMA, Stamps, group_topic, parse_depends, user_topic
 
@@ -70,7 +81,7 @@ class Edge:
         self._cache = cache
         self._signer = signer
         self._replies = Replies(settings.deadline, health)
-        self._routes = RoutingTable()
+        self._routes = RoutingTable((*API_ROUTES, *custom_routes(settings.custom_routes)))
         self._rates = LocalRates()
         self._flights = Flights()
         self._doorkeeper = Doorkeeper()
@@ -334,33 +345,35 @@ class Edge:
                 patience_after_body=self._settings.upload_deadline if route.upload else None,
             )
         except Overloaded as error:
-            raise Unavailable(f"{SERVICE_NAMES[service]} is busy", retry_after=1) from error
+            raise Unavailable(f"{name_of(service)} is busy", retry_after=1) from error
         except NotConnected as error:
-            raise Unavailable(f"{SERVICE_NAMES[service]} is away", retry_after=1) from error
+            raise Unavailable(f"{name_of(service)} is away", retry_after=1) from error
         except Broken as error:
             raise UpstreamFailed(
-                f"{SERVICE_NAMES[service]} broke off; the request may have been carried out",
+                f"{name_of(service)} broke off; the request may have been carried out",
                 retry_after=1,
             ) from error
         except Overdue as error:
             if isinstance(body, IncomingBody) and body.waiting:
                 raise RequestOverdue("the rest of the body did not come") from error
-            raise TimedOut(
-                f"{SERVICE_NAMES[service]} did not answer in time", retry_after=1
-            ) from error
+            raise TimedOut(f"{name_of(service)} did not answer in time", retry_after=1) from error
 
     def _inside_head(
         self, exchange: Exchange, service: str, known: Remembered | None, asked: Asked
     ) -> bytes:
         request = exchange.request
         target = f"{exchange.path}?{exchange.query}" if exchange.query else exchange.path
+        host = service.removeprefix(CUSTOM)
         lines = (
-            f"{exchange.method} {target} HTTP/1.1\r\nHost: {service}\r\n"
+            f"{exchange.method} {target} HTTP/1.1\r\nHost: {host}\r\n"
             f"X-Directoire-Request-Id: {exchange.request_id}\r\n"
             f"X-Directoire-Client-Address: {exchange.address}\r\n"
         )
         if known is not None:
-            lines += f"X-Directoire-Identity: {self._signer.sign(known.principal)}\r\n"
+            # an operator's own service gets an identity that no service of ours takes
+            audience = service if service.startswith(CUSTOM) else INSIDE
+            identity = self._signer.sign(known.principal, audience)
+            lines += f"X-Directoire-Identity: {identity}\r\n"
             if asked.epoch is not None:
                 schema, rights, settings, _user = asked.changed
                 stamps = Stamps(asked.epoch, asked.stamp, schema, rights, settings)

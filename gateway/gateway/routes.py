@@ -103,6 +103,14 @@ ROOT_ROUTES: Final = (
 )
 
 
+CUSTOM: Final = "custom:"  # before the name of an operator's own service
+
+
+def custom_routes(names: Iterable[str]) -> tuple[Route, ...]:
+    """``custom/<name>/**`` under both versions."""
+    return tuple(Route(f"custom/{name}/**", CUSTOM + name) for name in names)
+
+
 class InvalidPath(ValueError):
     """A path that no route could mean: broken escapes, NUL, dot segments."""
 
@@ -248,3 +256,8 @@ def methods_of(routes: Iterable[Route]) -> str:
 
 
 SERVICE_NAMES: Final[Mapping[str, str]] = {name: f"{name}-service" for name in SERVICES}
+
+
+def name_of(service: str) -> str:
+    """What a client may be told of who should have answered."""
+    return SERVICE_NAMES.get(service, service)

@@ -1,7 +1,9 @@
 """What the gateway reads from its environment."""
 
+import re
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
@@ -9,6 +11,8 @@ from pydantic_settings import NoDecode
 from shared.settings import CommonSettings
 
 Addresses = Annotated[tuple[str, ...], NoDecode]  # comma separated
+CustomRoutes = Annotated[Mapping[str, tuple[str, ...]], NoDecode]  # name → addresses
+_CUSTOM_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
 
 
@@ -25,6 +29,8 @@ class Settings(CommonSettings):
     files_urls: Addresses
     schema_urls: Addresses
     settings_urls: Addresses
+    # "name=url,…": custom/<name>/** leads there
+    custom_routes: CustomRoutes = Field(default_factory=dict[str, tuple[str, ...]])
 
     own_port: int = Field(default=0, ge=0, le=65535)  # besides PORT, which replicas then share
     cors_origins: Addresses = ()  # none: CORS is off; "*": any
@@ -62,3 +68,20 @@ class Settings(CommonSettings):
         if not value:
             raise ValueError("at least one address is needed")
         return value
+
+    @field_validator("custom_routes", mode="before")
+    @classmethod
+    def _named_addresses(cls, value: object) -> object:
+        """``hello=http://10.0.0.5:9000,hello=http://10.0.0.6:9000``: a name again is a replica."""
+        if not isinstance(value, str):
+            return value
+        found: dict[str, tuple[str, ...]] = {}
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            name, _, url = part.partition("=")
+            if not _CUSTOM_NAME.fullmatch(name) or not url:
+                raise ValueError(
+                    f"{part!r} is no custom route: name=http://host:port or name=unix:/path.sock, "
+                    "the name of a-z, 0-9, - and _"
+                )
+            found[name] = (*found.get(name, ()), url)
+        return found

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from settings_service.operations.mails import MailServer, Sender
+from settings_service.operations.mails import Sender
 from settings_service.routes import ROUTES
-from settings_service.settings import Settings
+from settings_service.settings import MailServer, Settings
 from settings_service.store.mails import MailQueue
 from shared.service import DATABASE, create_app
 

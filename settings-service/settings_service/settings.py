@@ -1,9 +1,37 @@
 """What settings-service reads from its environment."""
 
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
 from pydantic import Field, SecretStr, field_validator
 
-from settings_service.operations.mails import MailServer
 from shared.settings import ServiceSettings
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """``smtp://user:password@host:port``; ``smtps://`` speaks TLS from the first byte."""
+
+    host: str
+    port: int
+    tls: bool
+    username: str | None
+    password: str | None
+
+    @classmethod
+    def from_url(cls, url: str) -> "MailServer":
+        """Raises ValueError."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise ValueError("a mail server is given as smtp://host:port or smtps://host:port")
+        tls = parts.scheme == "smtps"
+        return cls(
+            host=parts.hostname,
+            port=parts.port or (465 if tls else 25),
+            tls=tls,
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+        )
 
 
 class Settings(ServiceSettings):

@@ -28,12 +28,21 @@ async def session() -> AsyncGenerator[aiohttp.ClientSession]:
         yield session
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def custom_port() -> int:
+    """Where CUSTOM_ROUTES says that the service ``hello`` is."""
+    return _free_port()
+
+
 @pytest.fixture(scope="session")
 def mailbox() -> Generator[Mailbox]:
     """A mail server that keeps what it gets."""
-    mailbox = Mailbox()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        mailbox.port = free.getsockname()[1]
+    mailbox = Mailbox(_free_port())
     controller = Controller(mailbox, hostname="127.0.0.1", port=mailbox.port)
     controller.start()
     yield mailbox
@@ -41,14 +50,18 @@ def mailbox() -> Generator[Mailbox]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def cluster(mailbox: Mailbox) -> AsyncGenerator[Cluster]:
+async def cluster(mailbox: Mailbox, custom_port: int) -> AsyncGenerator[Cluster]:
     """A cluster with two gateways and two items-services on the tests' servers."""
     async with Cluster(
         database_url=with_database(server("DATABASE_URL"), f"acceptance_{uuid4().hex}"),
         redis_url=server("REDIS_URL"),
         amqp_url=server("AMQP_URL"),
         replicas={"gateway": 2, "items-service": 2},
-        environment={"SMTP_URL": mailbox.url, "MAIL_INTERVAL": "0.1"},
+        environment={
+            "SMTP_URL": mailbox.url,
+            "MAIL_INTERVAL": "0.1",
+            "CUSTOM_ROUTES": f"hello=http://127.0.0.1:{custom_port}",
+        },
     ) as cluster:
         yield cluster
 

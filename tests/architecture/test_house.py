@@ -19,7 +19,9 @@ SERVICES = {
     "settings-service": "settings_service",
 }
 EVERY_SERVICE_HAS = {"__init__.py", "__main__.py", "app.py", "routes.py", "settings.py"}
-A_SERVICE_MAY_HAVE = {"keys.py", "model.py", "events.py", "handlers", "operations", "store"}
+A_SERVICE_MAY_HAVE = {
+    "keys.py", "model.py", "events.py", "handlers", "operations", "store", "mails",
+}  # fmt: skip
 ITS_OWN = {
     # compares store and database: a job, started as files_service.reconcile
     "files-service": {"reconcile.py"},

@@ -4,6 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
+from auth_service.operations import invitations
 from shared import rows
 from shared.http import CONTEXT, read_body, read_query, respond
 from shared.service import CHANGES, DATABASE
@@ -32,6 +33,13 @@ async def create_user(request: web.Request) -> web.Response:
         TABLE,
         await read_body(request),
         query=read_query(request),
+    )
+    return respond(request, answer)
+
+
+async def invite(request: web.Request) -> web.Response:
+    answer = await invitations.invite(
+        request.app[CHANGES], request[CONTEXT], await read_body(request)
     )
     return respond(request, answer)
 

@@ -1,6 +1,7 @@
-"""``utils/hash`` and ``utils/random``: work for anybody with a token, so all of it is bounded."""
+"""``hash``, ``random`` and the same below ``utils``: for anybody with a token, so bounded."""
 
 import asyncio
+import hashlib
 import re
 import secrets
 import string
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
+import bcrypt
 from argon2 import Type
 from argon2.exceptions import Argon2Error, InvalidHashError
 from argon2.low_level import verify_secret
@@ -35,8 +37,15 @@ _MOST_LANES: Final = 16
 T = TypeVar("T")
 
 
-def random_text(length: int) -> str:
-    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+DIGESTS: Final = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+HASHERS: Final = ("core", "bcrypt", *DIGESTS)
+BCRYPT_COSTS: Final = range(4, 14)  # each doubles the work; 13 takes half a second
+BCRYPT_COST: Final = 12
+BCRYPT_MOST: Final = 72  # bytes: of more it would see the beginning only
+
+
+def random_text(length: int, alphabet: str = ALPHABET) -> str:
+    return "".join(secrets.choice(alphabet) for _ in range(length))
 
 
 class Hasher:
@@ -56,6 +65,29 @@ class Hasher:
         """Argon2id. Raises InvalidRequest, TooManyRequests, Unavailable."""
         _check(text, "string", MAX_STRING)
         return await self._run(user, lambda: hash_password(text))
+
+    async def generate_by(self, user: int, text: str, hasher: str, cost: int | None) -> str:
+        """By one of HASHERS: ``core`` is what passwords are kept with (contract 7.13).
+
+        ``cost`` is bcrypt's. Raises as ``generate``.
+        """
+        _check(text, "string", MAX_STRING)
+        if hasher in DIGESTS:
+            # plain digests are no way to keep passwords; old clients ask for them all the same
+            return hashlib.new(hasher, text.encode(), usedforsecurity=False).hexdigest()
+        if hasher == "core":
+            return await self._run(user, lambda: hash_password(text))
+        if hasher != "bcrypt":
+            known = ", ".join(HASHERS)
+            raise InvalidRequest(f'"{hasher}" is no hasher here; try {known}', field="hasher")
+        rounds = BCRYPT_COST if cost is None else cost
+        if rounds not in BCRYPT_COSTS:
+            low, high = BCRYPT_COSTS[0], BCRYPT_COSTS[-1]
+            raise InvalidRequest(f"The cost of bcrypt is {low} to {high}", field="options")
+        data = text.encode()
+        if len(data) > BCRYPT_MOST:
+            raise InvalidRequest(f"bcrypt takes at most {BCRYPT_MOST} bytes", field="string")
+        return await self._run(user, lambda: bcrypt.hashpw(data, bcrypt.gensalt(rounds)).decode())
 
     async def verify(self, user: int, text: str, hashed: str) -> bool:
         """Whether the hash is of the text, with the parameters that the hash names.

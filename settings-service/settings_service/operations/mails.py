@@ -1,15 +1,14 @@
 """Sending queued mails beside the requests: nothing waits for a mail server."""
 
 import asyncio
-from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 import structlog
 
+from settings_service.settings import MailServer
 from settings_service.store.mails import MailQueue
 
 log = structlog.get_logger(__name__)
@@ -18,32 +17,6 @@ AT_ONCE: Final = 10  # mails a connection
 TIMEOUT: Final = 15.0  # seconds for each step of a connection
 LIFE: Final = 3 * 86_400.0  # seconds after which a mail is given up
 LONGEST_PAUSE: Final = 3600.0  # seconds between two attempts
-
-
-@dataclass(frozen=True, slots=True)
-class MailServer:
-    """``smtp://user:password@host:port``; ``smtps://`` speaks TLS from the first byte."""
-
-    host: str
-    port: int
-    tls: bool
-    username: str | None
-    password: str | None
-
-    @classmethod
-    def from_url(cls, url: str) -> "MailServer":
-        """Raises ValueError."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-            raise ValueError("a mail server is given as smtp://host:port or smtps://host:port")
-        tls = parts.scheme == "smtps"
-        return cls(
-            host=parts.hostname,
-            port=parts.port or (465 if tls else 25),
-            tls=tls,
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-        )
 
 
 class Sender:

@@ -1,0 +1,79 @@
+"""A service of the operator's own, the example of examples/, behind the gateway."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from wire import Api
+
+from local_cluster.cluster import Cluster
+from local_cluster.home import Home
+from local_cluster.layout import keys_of
+from shared.identity import IdentitySigner, Principal
+from shared.testing import eventually
+
+pytestmark = pytest.mark.xdist_group("acceptance")
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "hello.py"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def hello(cluster: Cluster, api: Api, custom_port: int) -> AsyncGenerator[Api]:
+    """The API, with the example running where CUSTOM_ROUTES says."""
+    environment = {
+        "IDENTITY_PUBLIC_KEYS": keys_of(Home(cluster.data)).public_keys,
+        "PORT": str(custom_port),
+    }
+    process = await asyncio.create_subprocess_exec(sys.executable, str(EXAMPLE), env=environment)
+
+    async def answers() -> bool:
+        return (await api.get("custom/hello/greeting")).status == 200
+
+    try:
+        await eventually(answers, within=30, what="the example")
+        yield api
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@pytest.mark.parametrize("version", ["1", "1.1"])
+async def test_the_example_knows_who_asks(hello: Api, version: str) -> None:
+    caller = hello if version == "1.1" else hello.v1()
+    reply = await caller.get("custom/hello/greeting/?name=Ann")
+    assert reply.json == {"data": {"greeting": "Hello, Ann!", "group": 1}}
+    reply = await caller.post("custom/hello/greeting", {"name": "Bob"})
+    assert reply.json["data"]["greeting"] == "Hello, Bob!"
+
+
+async def test_without_a_token_nobody_gets_through(hello: Api) -> None:
+    assert (await hello.as_(None).get("custom/hello/greeting")).status == 401
+    assert (await hello.as_("wrong-token").get("custom/hello/greeting")).status == 401
+
+
+async def test_names_nobody_configured_lead_nowhere(hello: Api) -> None:
+    assert (await hello.get("custom/other/greeting")).status == 404
+    reply = await hello.get("custom/hello/nothing")
+    assert (reply.status, reply.json["success"]) == (404, False)
+
+
+@pytest.mark.parametrize("audience", ["inside", "custom:other"])
+async def test_an_identity_made_for_another_service_is_refused(
+    hello: Api, cluster: Cluster, custom_port: int, audience: str
+) -> None:
+    keys = keys_of(Home(cluster.data))
+    identity = IdentitySigner(keys.private_key, keys.key_id).sign(
+        Principal(user=1, group=1), audience
+    )
+    headers = {"X-Directoire-Identity": identity}
+    straight = hello.at(f"http://127.0.0.1:{custom_port}").as_(None)
+    assert (await straight.get("custom/hello/greeting", headers=headers)).status == 401
+    assert (await straight.get("custom/hello/greeting")).status == 401
+
+
+async def test_what_a_client_says_of_itself_ends_at_the_gateway(hello: Api) -> None:
+    reply = await hello.get("custom/hello/greeting", headers={"X-Directoire-Identity": "forged"})
+    assert reply.json["data"]["group"] == 1
