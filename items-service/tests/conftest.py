@@ -124,3 +124,41 @@ async def own_shop(shop_template: str) -> AsyncGenerator[tuple[Client, Database]
     """For tests that write."""
     async with opened_shop(shop_template) as both:
         yield both
+
+
+RELATED = (
+    raw("INSERT INTO directus_groups (id, name) VALUES (6, 'readers')"),
+    raw("""INSERT INTO directus_columns (table_name, column_name, data_type, relationship_type,
+        related_table, junction_key_right) VALUES
+      ('groceries', 'maker_id', 'INT', 'MANYTOONE', 'makers', 'maker_id'),
+      ('makers', 'boss', 'INT', 'MANYTOONE', 'directus_users', 'boss')"""),
+    raw("ALTER TABLE makers ADD boss int"),
+    raw("""INSERT INTO directus_users (id, active, email, first_name, "group")
+        VALUES (7, 1, 'ada@example.com', 'Ada', 5), (8, 1, 'ben@example.com', 'Ben', 6)"""),
+    raw("UPDATE makers SET boss = 7 WHERE id = 1"),
+    raw("UPDATE groceries SET maker_id = 99 WHERE id = 2"),
+    raw("""INSERT INTO directus_privileges (group_id, table_name, allow_view, read_field_blacklist)
+        VALUES (6, 'groceries', 2, ''), (6, 'labels', 2, 'word'),
+        (6, 'groceries_labels', 2, '')"""),
+)  # fmt: skip
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def related(shop_template: str) -> AsyncGenerator[Client]:
+    """The shop whose groceries know their maker, and makers their boss."""
+    async with opened_shop(shop_template) as (client, database):
+        await _relate(database)
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own_related(shop_template: str) -> AsyncGenerator[tuple[Client, Database]]:
+    """The same, for tests that write."""
+    async with opened_shop(shop_template) as (client, database):
+        await _relate(database)
+        yield client, database
+
+
+async def _relate(database: Database) -> None:
+    for statement in RELATED:
+        await database.execute(statement)

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -67,3 +68,71 @@ def deleted_all(version: ApiVersion, table: str, ids: Sequence[Any], success: bo
     if version is ApiVersion.V1_0:
         return encode({"success": success})
     return encode({"meta": {"table": table, "ids": ids}, "data": {"success": success}})
+
+
+# ── related rows inside a row: contract 7.3, "Relations in answers" ───────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """The table between two that are related many to many, with its key and sort column."""
+
+    table: str
+    key: str
+    sort: str | None
+
+
+def related(version: ApiVersion, table: str, row: Row, *, meta: bool) -> object:
+    """The one row that a key names."""
+    if version is ApiVersion.V1_0:
+        return row
+    return _wrapped(table, "item", row, meta=meta)
+
+
+def related_key(version: ApiVersion, key: object) -> object:
+    """In place of a row that the caller may not view."""
+    return key if version is ApiVersion.V1_0 else {"data": {"id": key}}
+
+
+def related_rows(
+    version: ApiVersion, table: str, rows: Sequence[Row], *, more: bool, meta: bool
+) -> object:
+    """The rows that point at a row; ``more``: these are not all."""
+    if version is ApiVersion.V1_0:
+        return {"rows": rows, **({"more": True} if more else {})}
+    return _wrapped(table, "collection", rows, more=more, meta=meta)
+
+
+def through(
+    version: ApiVersion,
+    table: str,
+    rows: Sequence[Row],
+    junctions: Sequence[Row],
+    junction: Junction,
+    *,
+    more: bool,
+    meta: bool,
+) -> object:
+    """The rows behind a junction, each with the junction row that leads to it at the same place."""
+    if version is ApiVersion.V1_1:
+        body = _wrapped(table, "collection", rows, more=more, meta=meta)
+        body["junction"] = _wrapped(junction.table, "collection", junctions, meta=meta)
+        return body
+    pairs: list[Row] = []
+    for row, near in zip(rows, junctions, strict=True):
+        pair: dict[str, Any] = {"id": near.get(junction.key)}
+        if junction.sort is not None and junction.sort in near:
+            pair["sort"] = near[junction.sort]
+        pairs.append({**pair, "data": row})
+    return {"rows": pairs, **({"more": True} if more else {})}
+
+
+def _wrapped(
+    table: str, kind: str, data: object, *, meta: bool, more: bool = False
+) -> dict[str, Any]:
+    said: dict[str, Any] = {"table": table, "type": kind}
+    if isinstance(data, Sequence):
+        said["total"] = len(data)  # pyright: ignore[reportUnknownArgumentType]
+    if more:
+        said["more"] = True
+    return {"meta": said, "data": data} if meta else {"data": data}

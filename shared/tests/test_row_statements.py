@@ -14,9 +14,10 @@ from shared.column_types import Kind
 from shared.context import Actor
 from shared.errors import InvalidValue
 from shared.rows import write
+from shared.rows.access import TABLE
 from shared.rows.compile import compile_item, compile_list, shown_fields
 from shared.rows.operators import OPERATORS, pattern
-from shared.rows.plan import TABLE, Compare, Counts, ItemPlan, ReadPlan
+from shared.rows.plan import Compare, Counts, ItemPlan, ReadPlan
 from shared.rows.values import Unfit, bound, compared, equal_values, stored
 from shared.rows.write import Batch
 from shared.sql import EMPTY, raw

@@ -3,8 +3,8 @@
 from shared.catalogue import Column, Table
 from shared.changes import actor_cte
 from shared.context import Actor
+from shared.rows.access import TABLE
 from shared.rows.compile import table_name, where
-from shared.rows.plan import TABLE
 from shared.rows.values import array_of, bound, stored_type
 from shared.sql import Sql, ident, literal, raw
 

@@ -33,8 +33,9 @@ from shared.idempotency import hide
 from shared.preconditions import Precondition
 from shared.rights import Rights, TableRights, owned
 from shared.rows import write
+from shared.rows.access import TABLE, Field, known_table, primary_key, visible_fields
 from shared.rows.compile import shown_fields
-from shared.rows.plan import TABLE, Field, known_table, primary_key, visible_fields
+from shared.rows.read import embed_written
 from shared.rows.values import Unfit, compared, comparison_type, stored
 from shared.rows.write import Batch
 from shared.sql import EMPTY, Sql, raw
@@ -64,6 +65,7 @@ class Writer:
     actor: Actor
     precondition: Precondition
     strict: bool
+    related: bool  # has relations
 
     @property
     def unchanged(self) -> Sql:
@@ -129,6 +131,7 @@ def _writer(context: Context, name: str) -> Writer:
         actor=_comparing(context.actor),
         precondition=context.precondition,
         strict=context.strict,
+        related=any(column.relationship for column in table.columns.values()),
     )
 
 
@@ -167,7 +170,7 @@ async def create_row(
         (row,) = await _write_system(changes, context, to, [(values, None)])
     else:
         (row,) = await _put(changes, to, [_stored(to, values)])
-    return _item(context, to, row, query)
+    return await _item(changes, context, to, row, query)
 
 
 async def update_row(
@@ -192,7 +195,7 @@ async def update_row(
         (row,) = await _update(changes, to, [{**_stored(to, values), to.key.name: value}])
     else:
         row = await _unchanged(changes.database, to, value)
-    return _item(context, to, row, query)
+    return await _item(changes, context, to, row, query)
 
 
 async def delete_row(
@@ -226,7 +229,7 @@ async def create_rows(
         rows = await _write_system(changes, context, to, [(values, None) for values in bodies])
     else:
         rows = await _put(changes, to, [_stored(to, values) for values in bodies])
-    return _collection(context, to, rows, query)
+    return await _collection(changes, context, to, rows, query)
 
 
 async def update_rows(
@@ -250,7 +253,7 @@ async def update_rows(
     else:
         changed = [{**_stored(to, values), to.key.name: key} for values, key in pairs]
         rows = await _update(changes, to, changed)
-    return _collection(context, to, rows, query)
+    return await _collection(changes, context, to, rows, query)
 
 
 async def delete_rows(
@@ -264,6 +267,15 @@ async def delete_rows(
     keys = list(dict.fromkeys(_body_key(to, row) for row in _rows(body)))
     gone = await _delete(changes, context, to, keys, query)
     return Answer(envelopes.deleted_all(context.version, table, gone, bool(gone)))
+
+
+async def _embed(
+    changes: Changes, context: Context, to: Writer, rows: Sequence[Stored], query: Query
+) -> None:
+    """The related rows of what was written, for the answer."""
+    if to.related and to.rights.view:
+        shown = [row.shown for row in rows]
+        await embed_written(changes.database, context, to.table.name, shown, query)
 
 
 def _rows(body: Body) -> list[Body]:
@@ -289,12 +301,18 @@ def _body_key(to: Writer, row: Body) -> object:
     return value
 
 
-def _item(context: Context, to: Writer, row: Stored, query: Query) -> Answer:
+async def _item(
+    changes: Changes, context: Context, to: Writer, row: Stored, query: Query
+) -> Answer:
+    await _embed(changes, context, to, [row], query)
     body = envelopes.item(context.version, to.table.name, row.shown, meta=_meta(query))
     return Answer(body, version=row.version)
 
 
-def _collection(context: Context, to: Writer, rows: Sequence[Stored], query: Query) -> Answer:
+async def _collection(
+    changes: Changes, context: Context, to: Writer, rows: Sequence[Stored], query: Query
+) -> Answer:
+    await _embed(changes, context, to, rows, query)
     shown = [row.shown for row in rows]
     return Answer(
         envelopes.collection(

@@ -10,19 +10,19 @@ from typing import Final, LiteralString
 
 from shared.catalogue import Column, Table
 from shared.column_types import Kind
+from shared.rows.access import FAR, NEAR, TABLE, Field
 from shared.rows.operators import NOTHING, OPERATORS, RowTest, contains, one_of
 from shared.rows.plan import (
-    FAR,
-    NEAR,
-    TABLE,
-    Compare,
     CompareRows,
+    Condition,
+    Contains,
     Counts,
-    Field,
     ItemPlan,
     ReadPlan,
     Relation,
+    Through,
 )
+from shared.rows.through import At, Joined
 from shared.rows.values import equal_values, operand, text_operand, typed
 from shared.sql import EMPTY, Sql, ident, join, literal, param, raw
 
@@ -56,9 +56,7 @@ def compile_list(plan: ReadPlan) -> Sql:
         raw("SELECT ")
         + join(", ", [*_shown(plan.table, plan.fields), raw('true AS "?found"')])
         + raw(" FROM ")
-        + (plan.source or table_name(plan.table))
-        + raw(" AS t")
-        + where(_conditions(plan))
+        + _source(plan)
         + _order(plan)
         + raw(" LIMIT ")
         + _limit(plan.limit)
@@ -101,6 +99,12 @@ def row_version(table: Table) -> Sql:
     return raw('t.xmin::text AS "?version"')
 
 
+def as_json(table: Table, fields: Mapping[str, Field], alias: Sql) -> Sql:
+    """The fields of a row as the text of one JSON object."""
+    shown = join(", ", _shown(table, fields, alias))
+    return raw("(SELECT row_to_json(j) FROM (SELECT ") + shown + raw(") j)::text")
+
+
 def where(conditions: Iterable[Sql]) -> Sql:
     """``WHERE`` all of those that say anything."""
     said = [raw("(") + condition + raw(")") for condition in conditions if condition]
@@ -121,14 +125,16 @@ def _key_type(key: Column) -> str:
 # ── what a row shows ──────────────────────────────────────────────────────────────────────────────
 
 
-def _shown(table: Table, fields: Mapping[str, Field]) -> list[Sql]:
-    return [_field(table, field) + raw(" AS ") + ident(name) for name, field in fields.items()]
+def _shown(table: Table, fields: Mapping[str, Field], alias: Sql = TABLE) -> list[Sql]:
+    return [
+        _field(table, field, alias) + raw(" AS ") + ident(name) for name, field in fields.items()
+    ]
 
 
-def _field(table: Table, field: Field) -> Sql:
+def _field(table: Table, field: Field, alias: Sql) -> Sql:
     if not isinstance(field, Column):
-        return field(TABLE)
-    name = TABLE + raw(".") + ident(field.name)
+        return field(alias)
+    name = alias + raw(".") + ident(field.name)
     if field.kind in {Kind.DATETIME, Kind.DATETIME_UTC}:
         utc = raw(" AT TIME ZONE 'UTC'") if field.kind is Kind.DATETIME_UTC else EMPTY
         form = literal(_DATETIME_ISO if table.is_system else _DATETIME)
@@ -136,7 +142,7 @@ def _field(table: Table, field: Field) -> Sql:
     if field.kind is Kind.FLOAT and field.pg_type == "float4":
         return name + raw("::text::float8")  # 0.1 instead of 0.10000000149
     if field.kind is Kind.TEXT:
-        return text_operand(field, TABLE)
+        return text_operand(field, alias)
     return _FORMS.get(field.kind, lambda column: column)(name)
 
 
@@ -154,13 +160,33 @@ _FORMS: Final[Mapping[Kind, Callable[[Sql], Sql]]] = {
 # ── which rows ────────────────────────────────────────────────────────────────────────────────────
 
 
+def _source(plan: ReadPlan) -> Sql:
+    """The rows that fit, as ``t``; with groups the first of each by its key."""
+    rows = (plan.source or table_name(plan.table)) + raw(" AS t") + where(_conditions(plan))
+    if not plan.groups:
+        return rows
+    groups = [operand(column, TABLE) for column in plan.groups]
+    key = plan.table.columns.get(plan.table.primary_key or "")
+    orders = [*groups, *([operand(key, TABLE)] if key is not None else [])]
+    return (
+        raw("(SELECT DISTINCT ON (")
+        + join(", ", groups)
+        + raw(") t.* FROM ")
+        + rows
+        + raw(" ORDER BY ")
+        + join(", ", orders)
+        + raw(") AS t")
+    )
+
+
 def _conditions(plan: ReadPlan) -> list[Sql]:
     conditions = [plan.visible]
     for column, words in plan.one_of:
         conditions.append(_status_or(plan.table, column, words))
-    conditions.append(_chain(plan.filters))
+    conditions.append(_joined(plan.joins, _chain(plan.filters)))
     if plan.text is not None:
         found = [contains(column, TABLE, (plan.text,)) for column in plan.text_columns]
+        found += [_through(item) for item in plan.text_behind]
         conditions.append(join(" OR ", found) if found else NOTHING)
     return conditions
 
@@ -173,7 +199,24 @@ def _status_or(table: Table, column: Column, words: tuple[str, ...]) -> Sql:
     return one_of(column, TABLE, words)
 
 
-def _chain(filters: tuple[Compare | CompareRows, ...]) -> Sql:
+def _joined(joins: tuple[Joined, ...], chain: Sql) -> Sql:
+    """The chain with joined tables in reach: there is a combination of their rows that fits.
+
+    Each row of the list appears once. A RIGHT join's rows without a row of the list show nothing.
+    """
+    if not joins:
+        return chain
+    source = raw("EXISTS (SELECT FROM (SELECT) AS o")
+    for item in joins:
+        source += raw(" INNER JOIN " if item.required else " LEFT JOIN ")
+        source += table_name(item.rows.table) + raw(" AS ") + item.rows.alias + raw(" ON (")
+        source += _equal_at(item.left, item.right) + raw(")")
+        if item.rows.visible:
+            source += raw(" AND (") + item.rows.visible + raw(")")
+    return source + where([chain]) + raw(")")
+
+
+def _chain(filters: tuple[Condition, ...]) -> Sql:
     """One flat chain in key order, read with SQL precedence: AND binds tighter (reading 40)."""
     chain = EMPTY
     for index, item in enumerate(filters):
@@ -183,21 +226,48 @@ def _chain(filters: tuple[Compare | CompareRows, ...]) -> Sql:
     return chain
 
 
-def _filter(item: Compare | CompareRows) -> Sql:
+def _filter(item: Condition | Contains) -> Sql:
+    if isinstance(item, Through):
+        return _through(item)
     if isinstance(item, CompareRows):
-        return _related(item.relation, item.test, item.words)
+        return _related(item.relation, item.test, item.words, item.alias)
+    if isinstance(item, Contains):
+        found = [contains(column, item.alias, (item.word,)) for column in item.columns]
+        any_ = join(" OR ", found) if found else NOTHING
+        return raw("(") + any_ + raw(") IS NOT TRUE") if item.negated else any_
     build = OPERATORS[item.operator].on_values
     assert build is not None  # the plan has looked
-    return build(item.column, TABLE, item.words)
+    return build(item.column, item.alias, item.words)
 
 
-def _related(relation: Relation, test: RowTest, words: tuple[str, ...]) -> Sql:
+def _through(item: Through) -> Sql:
+    """From the last step to the first, each inside the one before."""
+    condition = _filter(item.leaf)
+    for hop in reversed(item.hops):
+        rows, near = hop.rows, hop.junction
+        source = raw("EXISTS (SELECT FROM ") + table_name(rows.table) + raw(" AS ") + rows.alias
+        conditions = [_equal_at(hop.match, hop.from_), rows.visible, condition]
+        if near is not None:
+            assert hop.link is not None
+            assert hop.key is not None
+            source += raw(" JOIN ") + table_name(near.table) + raw(" AS ") + near.alias
+            source += raw(" ON ") + _equal_at(hop.link, hop.key)
+            conditions.append(near.visible)
+        condition = source + where(conditions) + raw(")")
+    return condition
+
+
+def _equal_at(left: At, right: At) -> Sql:
+    return _equal(left.column, left.alias, right.column, right.alias)
+
+
+def _related(relation: Relation, test: RowTest, words: tuple[str, ...], alias: Sql) -> Sql:
     if test.every_key:
-        return _has_all(relation, words)
+        return _has_all(relation, words, alias)
     count = test.count if test.count is not None else _count(words)
     if count is None:
         return NOTHING
-    rows = raw("SELECT 1") + _related_rows(relation)
+    rows = raw("SELECT 1") + _related_rows(relation, alias)
     if count <= 1:
         found = raw("EXISTS (") + rows + raw(")")
         negated = test.negated != (count == 0)  # "has 0" means none
@@ -212,7 +282,7 @@ def _count(words: tuple[str, ...]) -> int | None:
     return int(word) if word.isascii() and word.isdigit() and len(word) < 19 else None
 
 
-def _has_all(relation: Relation, words: tuple[str, ...]) -> Sql:
+def _has_all(relation: Relation, words: tuple[str, ...], from_: Sql) -> Sql:
     key = relation.far_key or relation.near.table.columns.get(relation.near.table.primary_key or "")
     wanted = list(dict.fromkeys(words))
     values = equal_values(key, tuple(wanted)) if key is not None else []
@@ -223,17 +293,17 @@ def _has_all(relation: Relation, words: tuple[str, ...]) -> Sql:
         raw("(SELECT count(DISTINCT ")
         + operand(key, alias)
         + raw(")")
-        + _related_rows(relation, one_of(key, alias, tuple(wanted)))
+        + _related_rows(relation, from_, one_of(key, alias, tuple(wanted)))
         + raw(") = ")
         + param(len(wanted))
         + raw("::int8")
     )
 
 
-def _related_rows(relation: Relation, condition: Sql = EMPTY) -> Sql:
+def _related_rows(relation: Relation, from_: Sql, condition: Sql = EMPTY) -> Sql:
     near, far = relation.near, relation.far
     source = raw(" FROM ") + table_name(near.table) + raw(" AS n")
-    conditions = [_equal(relation.near_key, NEAR, relation.key, TABLE), near.visible, condition]
+    conditions = [_equal(relation.near_key, NEAR, relation.key, from_), near.visible, condition]
     if far is not None:
         assert relation.far_link is not None
         assert relation.far_key is not None
@@ -255,12 +325,12 @@ def _equal(left: Column, left_alias: Sql, right: Column, right_alias: Sql) -> Sq
 def _order(plan: ReadPlan) -> Sql:
     if not plan.orders:
         return EMPTY
-    return raw(" ORDER BY ") + join(", ", [_sort(*order) for order in plan.orders])
+    return raw(" ORDER BY ") + join(", ", [sort_key(*order) for order in plan.orders])
 
 
-def _sort(column: Column, descending: bool) -> Sql:
+def sort_key(column: Column, descending: bool, alias: Sql = TABLE) -> Sql:
     """As MySQL sorts: text without regard to case, NULL before everything."""
-    name = operand(column, TABLE)
+    name = operand(column, alias)
     if column.kind is Kind.TEXT and column.pg_type != "uuid":
         name = raw("lower(") + name + raw(")")
     if not column.nullable:  # so that an index serves

@@ -16,8 +16,9 @@ from shared.database import Database
 from shared.errors import InvalidRequest
 from shared.identity import ADMINISTRATORS
 from shared.rights import Rights
+from shared.rows.access import access, activity_access
 from shared.rows.parse import ListQuery, Order, parse_list
-from shared.rows.plan import access, activity_access, plan_access
+from shared.rows.plan import plan_access
 from shared.rows.read import fetch_list
 from shared.sql import raw
 from shared.versions import ApiVersion

@@ -7,7 +7,7 @@ contract list (b)).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, LiteralString
+from typing import Final, Literal, LiteralString
 
 from shared.catalogue import Column
 from shared.column_types import Kind
@@ -36,6 +36,7 @@ class Operator:
     on_values: Build | None
     on_rows: "RowTest | None" = None
     takes_list: bool = False
+    on_text: Literal["with", "without"] | None = None  # looks into what a key stands for
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,8 @@ OPERATORS: Final[Mapping[str, Operator]] = {
     "nin": Operator(_none_of, takes_list=True),
     "null": Operator(_is(" IS NULL")),
     "nnull": Operator(_is(" IS NOT NULL")),
-    "contains": Operator(contains),
-    "ncontains": Operator(_matches(" NOT ILIKE ")),
+    "contains": Operator(contains, on_text="with"),
+    "ncontains": Operator(_matches(" NOT ILIKE "), on_text="without"),
     "between": Operator(_between(" BETWEEN "), takes_list=True),
     "nbetween": Operator(_between(" NOT BETWEEN "), takes_list=True),
     "empty": Operator(_empty, RowTest(negated=True, count=1)),

@@ -13,6 +13,8 @@ from shared.errors import InvalidRequest, InvalidValue
 from shared.rows.operators import ALIASES, OPERATORS
 
 MAX_ROWS: Final = 10_000  # of one answer (reading 64)
+MAX_DEPTH: Final = 3  # of relations to embed
+MAX_JOINS: Final = 5
 MAX_CONDITIONS: Final = 100  # filters, orders and `in` of one request, each
 _LARGEST: Final = 2**53  # beyond it JSON clients cannot count
 _NUMBER: Final = re.compile(r"\s*([+-]?[0-9]{1,18})\s*")
@@ -35,6 +37,15 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """``joins[table][on][]=a.x&joins[table][on][]=b.y``; ``required`` unless of the type LEFT."""
+
+    table: str
+    names: tuple[str, str]
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ListQuery:
     """None stands for "not said"; the plan knows the defaults."""
 
@@ -52,13 +63,13 @@ class ListQuery:
     text_everywhere: bool = True  # q; the older `search` looks into fewer columns on 1.0
     single: bool = False
     meta: bool = True
+    depth: int | None = None  # of relations to embed
+    joins: tuple[Join, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 def parse_list(query: Query) -> ListQuery:
     """Raises InvalidRequest naming the parameter at fault, InvalidValue for an array as a value."""
-    for name in ("joins", "group_by", "groups"):
-        if query.get(name):
-            raise InvalidRequest(f'the parameter "{name}" is not known here', field=name)
     limit, offset, page = _paging(query)
     text, everywhere = _text(query)
     return ListQuery(
@@ -76,6 +87,9 @@ def parse_list(query: Query) -> ListQuery:
         text_everywhere=everywhere,
         single=flag(query.get("single")),
         meta=wants_meta(query),
+        depth=parse_depth(query),
+        joins=_joins(query.get("joins")),
+        groups=tuple(dict.fromkeys(as_list(query.get("group_by")) + as_list(query.get("groups")))),
     )
 
 
@@ -83,6 +97,14 @@ def parse_columns(query: Query) -> tuple[str, ...] | None:
     """``columns`` and its older name together; None for all."""
     asked = as_list(query.get("columns")) + as_list(query.get("columns_visible"))
     return tuple(dict.fromkeys(asked)) or None
+
+
+def parse_depth(query: Query) -> int | None:
+    """Levels of relations to embed; 0 for keys only."""
+    depth = _number(query, "depth")
+    if depth is not None and depth > MAX_DEPTH:
+        raise InvalidRequest(f"depth is at most {MAX_DEPTH}", field="depth")
+    return depth
 
 
 def wants_meta(query: Query) -> bool:
@@ -170,6 +192,27 @@ def _either(column: str, logical: Value | None) -> bool:
     if word not in {"", "and", "or"}:
         raise InvalidRequest(f'"logical" of the filter on "{column}" is and or or', field=column)
     return word == "or"
+
+
+def _joins(value: Value | None) -> tuple[Join, ...]:
+    if value is None or value == "":
+        return ()
+    if isinstance(value, str) or len(value) > MAX_JOINS:
+        message = f"joins names up to {MAX_JOINS} tables: joins[table][on][]=a.x and b.y"
+        raise InvalidRequest(message, field="joins")
+    return tuple(_join(table, entry) for table, entry in value.items())
+
+
+def _join(table: str, entry: Value) -> Join:
+    names = [] if isinstance(entry, str) else as_list(entry.get("on"))
+    if isinstance(entry, str) or len(names) != 2:
+        message = f'the join of "{table}" takes two columns: joins[{table}][on][]=a.x and b.y'
+        raise InvalidRequest(message, field="joins")
+    kind = _word(entry.get("type")).upper() or "INNER"
+    if kind not in {"INNER", "LEFT", "RIGHT"}:
+        message = f'the type of the join of "{table}" is INNER, LEFT or RIGHT'
+        raise InvalidRequest(message, field="joins")
+    return Join(table, (names[0], names[1]), required=kind != "LEFT")
 
 
 def _one_of(value: Value | None) -> tuple[tuple[str, tuple[str, ...]], ...]:

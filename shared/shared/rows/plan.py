@@ -4,33 +4,37 @@ A column that the caller may not read is as unknown as one that does not exist: 
 by it would tell its values (reading 51). Knows no SQL text but the conditions that rights are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from shared.catalogue import ACTIVITY, Column, Table
-from shared.column_types import Kind
+from shared.catalogue import Column, Table
 from shared.context import Context
-from shared.errors import Forbidden, InvalidRequest, NotFound
-from shared.rights import TableRights
-from shared.rows import activity
+from shared.errors import Forbidden, InvalidRequest
+from shared.rows.access import (
+    FAR,
+    NEAR,
+    TABLE,
+    Access,
+    Field,
+    access,
+    keeps,
+    personal,
+    primary_key,
+    relation_path,
+    shown_columns,
+)
 from shared.rows.operators import OPERATORS, RowTest
 from shared.rows.parse import MAX_ROWS, Filter, ListQuery
-from shared.sql import EMPTY, Sql, raw
+from shared.rows.relations import NONE, Relations, plan_relations, with_key
+from shared.rows.through import MAX_STEPS, Follower, Hop, Joined, text_columns
+from shared.sql import EMPTY, Sql
 from shared.stamps import SCHEMA, group_topic, table_topic
-from shared.system_tables import Computed, SystemTable, system_table
 from shared.versions import ApiVersion
 
-TABLE: Final = raw("t")  # the alias of the table a request is about
-NEAR: Final = raw("n")  # rows that point at it: of the related or the junction table
-FAR: Final = raw("f")  # rows behind a junction
-
-_TEXT_KINDS: Final = frozenset({Kind.TEXT, Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL})
 _OLD_SEARCH_TYPES: Final = frozenset({"VARCHAR", "INT"})
 _DEFAULT_STATUS: Final = ("1",)
 _NEWEST_FIRST: Final = frozenset({"directus_activity"})
-
-Field = Column | Computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,26 @@ class Compare:
     operator: str
     words: tuple[str, ...]
     either: bool
+    alias: Sql = TABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """Any of these columns contains the text; ``negated``: none does."""
+
+    columns: tuple[Column, ...]
+    alias: Sql
+    word: str
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Through:
+    """There are rows behind these steps for which ``leaf`` holds."""
+
+    hops: tuple[Hop, ...]
+    leaf: "Compare | CompareRows | Contains"
+    either: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +95,10 @@ class CompareRows:
     test: RowTest
     words: tuple[str, ...]
     either: bool
+    alias: Sql = TABLE
+
+
+Condition = Compare | CompareRows | Through
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +116,7 @@ class ReadPlan:
     table: Table
     fields: Mapping[str, Field]
     visible: Sql
-    filters: tuple[Compare | CompareRows, ...]
+    filters: tuple[Condition, ...]
     one_of: tuple[tuple[Column, tuple[str, ...]], ...]
     text: str | None
     text_columns: tuple[Column, ...]
@@ -103,6 +131,10 @@ class ReadPlan:
     scope: Literal["group", "user"]
     cacheable: bool
     source: Sql = EMPTY  # what stands for the table in FROM, where it is not the table itself
+    relations: Relations = NONE
+    text_behind: tuple[Through, ...] = ()
+    joins: tuple[Joined, ...] = ()
+    groups: tuple[Column, ...] = ()  # one row of each combination
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,76 +149,7 @@ class ItemPlan:
     scope: Literal["group", "user"]
     cacheable: bool
     source: Sql = EMPTY
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """A table this caller may look into, with what it may see of it."""
-
-    table: Table
-    rights: TableRights
-    readable: Mapping[str, Column]
-    system: SystemTable | None
-    source: Sql = EMPTY  # what stands for the table in FROM
-    open: bool = False  # and shows every row of it
-
-    def column(self, name: str, use: str) -> Column:
-        """A column to filter or order by. Raises InvalidRequest."""
-        found = self.readable.get(name)
-        if found is None or (self.system is not None and name in self.system.computed):
-            message = f'unknown column "{name}" in {use} of table "{self.table.name}"'
-            raise InvalidRequest(message, field=name)
-        return found
-
-    def own_column(self, name: str, use: str) -> Column:
-        """The same, where a relation has nothing to compare."""
-        found = self.column(name, use)
-        if found.is_alias:
-            message = f'{use} of table "{self.table.name}" cannot use the relation "{name}"'
-            raise InvalidRequest(message, field=name)
-        return found
-
-
-def known_table(context: Context, name: str) -> Table:
-    """A table as the caller may know of it.
-
-    Raises Forbidden for a missing or hidden one alike, NotFound for administrators (reading 66).
-    """
-    table = context.catalogue.table(name)
-    if table is None:
-        if context.rights.admin:
-            raise NotFound(f'Unable to find the table "{name}"')
-        raise Forbidden
-    return table
-
-
-def access(context: Context, name: str) -> Access:
-    """Raises Forbidden without the view right."""
-    table = known_table(context, name)
-    rights = context.rights.of(table)
-    if not rights.view:
-        raise Forbidden
-    if name == ACTIVITY:
-        return activity_access(context, table, rights)
-    system = system_table(name, context.principal, rights)
-    return Access(table, rights, rights.readable(), system)
-
-
-def activity_access(
-    context: Context,
-    table: Table,
-    rights: TableRights,
-    *,
-    after: int | None = None,
-    until: int = 0,
-) -> Access:
-    """The activity, cut to what this caller may view of the tables it tells of."""
-    shown = activity.shown_table(table, positions=after is not None)
-    hidden = rights.read_blacklist
-    readable = {name: column for name, column in shown.columns.items() if name not in hidden}
-    source = activity.entries(context, after=after, until=until)
-    whole = context.rights.admin and after is None
-    return Access(shown, rights, readable, None, source, open=whole)
+    relations: Relations = NONE
 
 
 def plan_list(context: Context, name: str, query: ListQuery) -> ReadPlan:
@@ -198,7 +161,10 @@ def plan_access(context: Context, where: Access, query: ListQuery) -> ReadPlan:
     """A list of what the caller was found to see."""
     table = where.table
     depends = _depends(context, table)
-    filters = tuple(_filter(context, where, item, depends) for item in query.filters)
+    follower = Follower(context, where)
+    joins = follower.join(query.joins)
+    filters = tuple(_filter(follower, item) for item in query.filters)
+    text_behind = _text_behind(follower, query)
     limit = query.limit
     if limit is None:
         limit = context.settings.rows_per_page
@@ -211,9 +177,11 @@ def plan_access(context: Context, where: Access, query: ListQuery) -> ReadPlan:
     if query.single:
         limit, clipped = 1, False
     visible = where.rights.view_condition(context.principal.user, TABLE)
-    fields = _fields(where, query.columns)
     wants_counts = query.meta or context.version is ApiVersion.V1_0
-    fields = _fields(where, query.columns)
+    relations = plan_relations(
+        context, where, query.columns, query.depth, any_status=query.any_status
+    )
+    fields = with_key(where, shown_columns(where, query.columns), relations)
     return ReadPlan(
         table=table,
         fields=fields,
@@ -222,6 +190,7 @@ def plan_access(context: Context, where: Access, query: ListQuery) -> ReadPlan:
         one_of=_one_of(where, query),
         text=query.text,
         text_columns=_text_columns(context, where, query),
+        text_behind=text_behind,
         orders=_orders(where, query),
         limit=limit,
         offset=offset,
@@ -229,145 +198,126 @@ def plan_access(context: Context, where: Access, query: ListQuery) -> ReadPlan:
         counts=_counts(where, visible) if wants_counts and not query.single else None,
         single=query.single,
         meta=query.meta,
-        depends=frozenset(depends),
-        scope=_scope(context, where, filters),
-        cacheable=_cacheable(where, fields),
+        depends=frozenset(depends | relations.topics | _topics(follower.used)),
+        scope=_scope(where, follower.used, relations),
+        cacheable=(
+            keeps(where, fields)
+            and relations.cacheable
+            and all(used.table.managed for used in follower.used)
+        ),
         source=where.source,
+        relations=relations,
+        joins=joins,
+        groups=tuple(where.own_column(name, "group_by") for name in query.groups),
     )
 
 
-def plan_item(context: Context, name: str, columns: tuple[str, ...] | None) -> ItemPlan:
+def plan_item(
+    context: Context,
+    name: str,
+    columns: tuple[str, ...] | None,
+    depth: int | None = None,
+    *,
+    any_status: bool = False,
+) -> ItemPlan:
     """Raises Forbidden, NotFound; InvalidRequest for a table whose rows have no key."""
     where = access(context, name)
-    fields = _fields(where, columns)
+    relations = plan_relations(context, where, columns, depth, any_status=any_status)
+    fields = with_key(where, shown_columns(where, columns), relations)
     return ItemPlan(
         table=where.table,
         fields=fields,
         visible=where.rights.view_condition(context.principal.user, TABLE),
         key=primary_key(where.table),
-        depends=frozenset(_depends(context, where.table)),
-        scope=_scope(context, where, ()),
-        cacheable=_cacheable(where, fields),
+        depends=frozenset(_depends(context, where.table) | relations.topics),
+        scope=_scope(where, (), relations),
+        cacheable=keeps(where, fields) and relations.cacheable,
         source=where.source,
+        relations=relations,
     )
-
-
-def visible_fields(context: Context, table: Table) -> dict[str, Field]:
-    """Everything this caller may see of a row."""
-    rights = context.rights.of(table)
-    system = system_table(table.name, context.principal, rights)
-    where = Access(table, rights, rights.readable(), system)
-    return _fields(where, None)
-
-
-def primary_key(table: Table) -> Column:
-    if table.primary_key is None:
-        raise InvalidRequest(f'The table "{table.name}" has no primary key of one column.')
-    return table.columns[table.primary_key]
 
 
 def _depends(context: Context, table: Table) -> set[str]:
     return {table_topic(table.name), SCHEMA, group_topic(context.principal.group)}
 
 
-def _scope(
-    context: Context, where: Access, filters: tuple[Compare | CompareRows, ...]
-) -> Literal["group", "user"]:
+def _topics(used: Iterable[Access]) -> set[str]:
+    return {table_topic(access.table.name) for access in used}
+
+
+def _scope(where: Access, used: Iterable[Access], relations: Relations) -> Literal["group", "user"]:
     """Whether other members of the group may be shown the same bytes."""
-    if where.rights.depends_on_user() or (where.system is not None and where.system.personal):
-        return "user"
-    for item in filters:
-        if isinstance(item, CompareRows):
-            for side in (item.relation.near, item.relation.far):
-                if side is not None and context.rights.of(side.table).depends_on_user():
-                    return "user"
-    return "group"
+    mine = relations.personal or personal(where) or any(personal(access) for access in used)
+    return "user" if mine else "group"
 
 
-def _cacheable(where: Access, fields: Mapping[str, Field]) -> bool:
-    """Whether topics tell of every change this answer could show."""
-    volatile = where.system.volatile if where.system is not None else frozenset[str]()
-    return where.table.managed and volatile.isdisjoint(fields)
-
-
-def _fields(where: Access, asked: tuple[str, ...] | None) -> dict[str, Field]:
-    """What a row shows. Names the caller may not know are left out, relations to many rows too."""
-    fields: dict[str, Field] = {
-        name: column for name, column in where.readable.items() if not column.is_alias
-    }
-    if where.system is not None:
-        hidden = where.rights.read_blacklist
-        fields |= {n: show for n, show in where.system.computed.items() if n not in hidden}
-    if asked is None:
-        return fields
-    return {name: fields[name] for name in asked if name in fields}
-
-
-def _filter(
-    context: Context, where: Access, item: Filter, depends: set[str]
-) -> Compare | CompareRows:
-    column = where.column(item.column, "a filter")
+def _filter(follower: Follower, item: Filter) -> Condition:
+    where, alias = follower.where, TABLE
+    hops: tuple[Hop, ...] = ()
+    if "." in item.column and item.column not in where.readable:
+        hops, where, column, alias = follower.follow(item.column)
+    else:
+        column = where.column(item.column, "a filter")
     operator = OPERATORS[item.operator]
+    found: Compare | CompareRows | Contains | None = None
+    if operator.on_text is not None and column.relationship is not None and not column.is_alias:
+        behind = follower.hop(where, column, alias, len(hops)) if len(hops) < MAX_STEPS else None
+        if behind is not None:
+            hop, access = behind
+            negated = operator.on_text == "without"
+            leaf = Contains(text_columns(access), hop.rows.alias, item.words[0], negated)
+            return Through((*hops, hop), leaf, item.either)
     if not column.is_alias and operator.on_values is not None:
-        return Compare(column, item.operator, item.words, item.either)
-    if column.is_alias and operator.on_rows is not None:
-        relation = _relation(context, where, column)
-        sides = [relation.near] if relation.far is None else [relation.near, relation.far]
-        depends.update(table_topic(side.table.name) for side in sides)
-        return CompareRows(relation, operator.on_rows, item.words, item.either)
-    message = f'the operator "{item.operator}" does not work on the column "{item.column}"'
-    raise InvalidRequest(message, field=item.column)
+        found = Compare(column, item.operator, item.words, item.either, alias)
+    elif column.is_alias and operator.on_rows is not None:
+        relation, sides = _relation(follower.context, where, column)
+        follower.used += sides
+        found = CompareRows(relation, operator.on_rows, item.words, item.either, alias)
+    if found is None:
+        message = f'the operator "{item.operator}" does not work on the column "{item.column}"'
+        raise InvalidRequest(message, field=item.column)
+    return Through(hops, found, item.either) if hops else found
 
 
-def _relation(context: Context, where: Access, column: Column) -> Relation:
-    """The tables and columns behind a relation, none of which the caller is kept from.
+def _text_behind(follower: Follower, query: ListQuery) -> tuple[Through, ...]:
+    """``q`` looks through relations to one row and from many, one step far."""
+    if query.text is None or not query.text_everywhere or follower.where.source:
+        return ()
+    found: list[Through] = []
+    for name, column in follower.where.readable.items():
+        link = column.relationship
+        if link is None or link.type == "MANYTOMANY" or follower.where.named(name) is None:
+            continue
+        behind = follower.hop(follower.where, column, TABLE)
+        if behind is not None:
+            hop, access = behind
+            leaf = Contains(text_columns(access), hop.rows.alias, query.text)
+            found.append(Through((hop,), leaf))
+    return tuple(found)
+
+
+def _relation(
+    context: Context, where: Access, column: Column
+) -> tuple[Relation, tuple[Access, ...]]:
+    """What is behind a relation to many rows, none of which the caller is kept from.
 
     Raises Forbidden, for administrators InvalidRequest where the metadata lead nowhere.
     """
-    link = column.relationship
-    key = primary_key(where.table)
-    if link is None or link.junction_key_right is None or link.related_table is None:
-        raise _incomplete(context, column)
-    if link.type == "ONETOMANY":
-        near = _side(context, column, link.related_table, NEAR)
-        return Relation(key, near, _side_column(context, column, near, link.junction_key_right))
-    if link.junction_table is None or link.junction_key_left is None:
-        raise _incomplete(context, column)
-    near = _side(context, column, link.junction_table, NEAR)
-    far = _side(context, column, link.related_table, FAR)
-    return Relation(
-        key,
-        near,
-        _side_column(context, column, near, link.junction_key_left),
-        far,
-        _side_column(context, column, near, link.junction_key_right),
-        primary_key(far.table),
-    )
-
-
-def _side(context: Context, column: Column, name: str, alias: Sql) -> Side:
-    table = context.catalogue.table(name)
-    if table is None:
-        raise _incomplete(context, column)
-    rights = context.rights.of(table)
-    if not rights.view:
+    path = relation_path(context, where, column)
+    if path is None:
+        if context.rights.admin:
+            message = f'the relation "{column.name}" leads to a table or column that is missing'
+            raise InvalidRequest(message, field=column.name)
         raise Forbidden
-    return Side(table, rights.view_condition(context.principal.user, alias))
-
-
-def _side_column(context: Context, relation: Column, side: Side, name: str) -> Column:
-    found = context.rights.of(side.table).readable().get(name)
-    if found is None or found.is_alias:
-        raise _incomplete(context, relation)
-    return found
-
-
-def _incomplete(context: Context, column: Column) -> InvalidRequest | Forbidden:
-    """Administrators are told; to everybody else it is one with a relation they may not follow."""
-    if context.rights.admin:
-        message = f'the relation "{column.name}" leads to a table or column that is missing'
-        return InvalidRequest(message, field=column.name)
-    return Forbidden()
+    user = context.principal.user
+    key = primary_key(where.table)
+    if path.junction is None:
+        near = Side(path.rows.table, path.rows.rights.view_condition(user, NEAR))
+        return Relation(key, near, path.match), (path.rows,)
+    near = Side(path.junction.table, path.junction.rights.view_condition(user, NEAR))
+    far = Side(path.rows.table, path.rows.rights.view_condition(user, FAR))
+    relation = Relation(key, near, path.match, far, path.link, path.key)
+    return relation, (path.junction, path.rows)
 
 
 def _one_of(where: Access, query: ListQuery) -> tuple[tuple[Column, tuple[str, ...]], ...]:
@@ -385,14 +335,8 @@ def _text_columns(context: Context, where: Access, query: ListQuery) -> tuple[Co
     if query.text is None:
         return ()
     narrow = context.version is ApiVersion.V1_0 and not query.text_everywhere
-    computed: Mapping[str, Computed] = {} if where.system is None else where.system.computed
-    return tuple(
-        column
-        for name, column in where.readable.items()
-        if column.kind in _TEXT_KINDS
-        and name not in computed
-        and (not narrow or column.data_type in _OLD_SEARCH_TYPES)
-    )
+    found = text_columns(where)
+    return tuple(c for c in found if not narrow or c.data_type in _OLD_SEARCH_TYPES)
 
 
 def _orders(where: Access, query: ListQuery) -> tuple[tuple[Column, bool], ...]:

@@ -1,6 +1,6 @@
 """Lists and items: parse, plan, compile, run, answer."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,15 +8,18 @@ import msgspec
 
 from shared import envelopes
 from shared.answers import Answer
-from shared.brackets import Query, Value
+from shared.brackets import Query, Value, flag
 from shared.catalogue import Catalogue
 from shared.context import Context
-from shared.database import Database
+from shared.database import Database, Session
 from shared.rights import Rights
 from shared.rows import activity
+from shared.rows.access import access
 from shared.rows.compile import KEY, compile_item, compile_list
-from shared.rows.parse import MAX_ROWS, parse_columns, parse_list, wants_meta
+from shared.rows.embed import Envelope, Level, compile_levels, embed
+from shared.rows.parse import MAX_ROWS, parse_columns, parse_depth, parse_list, wants_meta
 from shared.rows.plan import ItemPlan, ReadPlan, plan_item, plan_list
+from shared.rows.relations import ROW_KEY, plan_relations
 from shared.rows.values import Unfit, compared, comparison_type
 from shared.sql import FixedSql, Sql
 
@@ -34,6 +37,7 @@ class _Compiled:
     text: str
     values: tuple[object, ...]
     names: tuple[str, ...]
+    levels: tuple[Level, ...]
 
 
 _compiled: dict[object, _Compiled] = {}
@@ -47,7 +51,14 @@ async def list_rows(database: Database, context: Context, table: str, query: Que
         plan = plan_list(context, table, parse_list(query))
         known = _remember(shape, context, plan, compile_list(plan), plan.fields)
     plan: ReadPlan = known.plan
-    return _listed(context, plan, known.names, await database.fetch(_statement(known)))
+    if not known.levels:
+        records = await database.fetch(_statement(known))
+        return _listed(context, plan, _rows(plan, known.names, records), records)
+    async with database.transaction(isolation="repeatable_read", readonly=True) as session:
+        records = await session.fetch(_statement(known))
+        rows = _rows(plan, known.names, records)
+        await embed(session, known.levels, rows, Envelope(context.version, plan.meta))
+    return _listed(context, plan, rows, records)
 
 
 async def fetch_list(
@@ -62,9 +73,10 @@ def _statement(known: "_Compiled") -> FixedSql:
     return FixedSql((known.text,), known.values)
 
 
-def _listed(context: Context, plan: ReadPlan, names: tuple[str, ...], records: list[Any]) -> Answer:
+def _listed(
+    context: Context, plan: ReadPlan, rows: list[dict[str, Any]], records: list[Any]
+) -> Answer:
     table = plan.table.name
-    rows = _rows(plan, names, records)
     if plan.single:
         row = rows[0] if rows else None
         body = envelopes.item(context.version, table, row, meta=plan.meta)
@@ -94,11 +106,24 @@ async def get_row(
     shape = ("item", table, context.version, _frozen(query))
     known = _recall(shape, context)
     if known is None:
-        plan = plan_item(context, table, parse_columns(query))
+        plan = plan_item(
+            context,
+            table,
+            parse_columns(query),
+            parse_depth(query),
+            any_status=flag(query.get("preview")),
+        )
         known = _remember(shape, context, plan, compile_item(plan), plan.fields)
     plan: ItemPlan = known.plan
-    row, version = await _fetch_item(database, known, plan, key)
-    body = envelopes.item(context.version, table, row, meta=wants_meta(query))
+    meta = wants_meta(query)
+    if not known.levels:
+        row, version = await _fetch_item(database, known, plan, key)
+    else:
+        async with database.transaction(isolation="repeatable_read", readonly=True) as session:
+            row, version = await _fetch_item(session, known, plan, key)
+            if row is not None:
+                await embed(session, known.levels, [row], Envelope(context.version, meta))
+    body = envelopes.item(context.version, table, row, meta=meta)
     return Answer(
         body,
         depends=plan.depends,
@@ -108,8 +133,27 @@ async def get_row(
     )
 
 
+async def embed_written(
+    database: Database,
+    context: Context,
+    table: str,
+    rows: Sequence[dict[str, Any]],
+    query: Query,
+) -> None:
+    """Related rows set into rows that were just written, whatever their status."""
+    where = access(context, table)
+    relations = plan_relations(context, where, None, parse_depth(query), any_status=True)
+    if not relations.levels or not rows:
+        return
+    for row in rows:
+        row[ROW_KEY] = row[where.table.primary_key or ""]
+    envelope = Envelope(context.version, wants_meta(query))
+    async with database.transaction(isolation="repeatable_read", readonly=True) as session:
+        await embed(session, compile_levels(relations), rows, envelope)
+
+
 async def _fetch_item(
-    database: Database, known: _Compiled, plan: ItemPlan, key: str
+    database: Database | Session, known: _Compiled, plan: ItemPlan, key: str
 ) -> tuple[dict[str, Any] | None, str | None]:
     """The row and its version."""
     try:
@@ -170,7 +214,15 @@ def _remember(
     fields: Mapping[str, object],
 ) -> _Compiled:
     text, values = sql.render()
-    known = _Compiled(context.catalogue, context.rights, plan, text, tuple(values), tuple(fields))
+    known = _Compiled(
+        context.catalogue,
+        context.rights,
+        plan,
+        text,
+        tuple(values),
+        tuple(fields),
+        compile_levels(plan.relations),
+    )
     if len(text) < 16 * _LONGEST and len(str(shape)) < _LONGEST:
         if len(_compiled) >= _KEPT:
             del _compiled[next(iter(_compiled))]  # the oldest: dicts keep their order

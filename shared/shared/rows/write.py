@@ -13,8 +13,8 @@ from typing import Final
 from shared.catalogue import Column, Table
 from shared.changes import actor_cte
 from shared.context import Actor
+from shared.rows.access import TABLE
 from shared.rows.compile import NO_VERSION, row_version, table_name, where
-from shared.rows.plan import TABLE
 from shared.rows.values import array_of, bound, operand, stored_cast, stored_type, typed
 from shared.sql import EMPTY, Sql, ident, join, literal, param, raw
 
