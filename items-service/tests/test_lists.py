@@ -250,7 +250,7 @@ async def test_a_list_without_rows_has_counts_too(shop: Client) -> None:
 async def test_meta_can_be_left_out(shop: Client) -> None:
     _, answer = await shop.get("tables/makers/rows?meta=0&limit=1&depth=0")
     assert answer == {"data": [{"id": 1, "name": "Acme"}]}
-    _, answer = await shop.get("tables/makers/rows/1?meta=0")
+    _, answer = await shop.get("tables/makers/rows/1?meta=0&depth=0")
     assert answer == {"data": {"id": 1, "name": "Acme"}}
 
 

@@ -401,12 +401,12 @@ async def test_a_table_nobody_adopted_is_read_only(kept_shop: Shop, table: str) 
     assert await database.fetchval(raw("SELECT count(*) FROM foreign_rows")) == 2
 
 
-async def test_rows_for_a_relation_are_refused_not_dropped(kept_shop: Shop) -> None:
+async def test_rows_for_a_relation_that_leads_nowhere_are_refused(kept_shop: Shop) -> None:
     shop, database = kept_shop
-    status, answer = await shop.post("tables/groceries/rows", {"title": "x", "labels": [{"id": 1}]})
+    status, answer = await shop.post("tables/makers/rows", {"name": "x", "lost": [{"id": 1}]})
     assert status == 400
-    assert answer["error"]["field"] == "labels"
-    assert await count(database) == 6
+    assert answer["error"]["field"] == "lost"
+    assert await database.fetchval(raw("SELECT count(*) FROM makers")) == 3
 
 
 async def test_counts_follow_writes(own_shop: Shop) -> None:

@@ -122,7 +122,7 @@ async def test_an_unprivileged_user_sees_nothing_and_raises_nobody(api: Api, uni
         assert reply.status in {403, 404, 405}, (path, reply.status, reply.json)
     assert (await nobody.post("tables", {"name": f"mine_{unique}"})).status == 403
     assert (await nobody.post(f"privileges/{group}", {"table_name": table})).status == 403
-    assert (await api.get(f"users/{user}")).data["group"] == group
+    assert (await api.get(f"users/{user}")).data["group"]["data"]["id"] == group
 
 
 @pytest.mark.parametrize("way", ["json", "form"])

@@ -5,6 +5,8 @@ plan.py       ListQuery → ReadPlan     what may be read; names checked against
 compile.py    ReadPlan → Sql           how PostgreSQL reads it
 read.py       runs them, answers lists and items
 change.py     bodies and rights → what is written;   write.py   → Sql, one statement a write
+nested.py     related rows in bodies;  relations.py, embed.py   related rows in answers
+access.py     what a caller may look into;   through.py   conditions on other tables
 operators.py  the table of filters;    values.py  text and JSON as values of a column's type
 """
 
@@ -15,14 +17,8 @@ from shared.answers import Answer
 from shared.brackets import Query
 from shared.changes import Changes
 from shared.context import Context
-from shared.rows.change import (
-    create_row,
-    create_rows,
-    delete_row,
-    delete_rows,
-    update_row,
-    update_rows,
-)
+from shared.rows.change import delete_row, delete_rows
+from shared.rows.nested import create_row, create_rows, update_row, update_rows
 from shared.rows.read import get_row, list_rows
 
 

@@ -163,6 +163,12 @@ async def create_row(
     Raises Forbidden, InvalidRequest for an empty body, InvalidValue, NotUnique.
     """
     to = writer(context, table)
+    row = await stored_new(changes, context, to, body)
+    return await item(changes, context, to, row, query)
+
+
+async def stored_new(changes: Changes, context: Context, to: Writer, body: Body) -> Stored:
+    """As create_row, without the answer."""
     values = _checked(to, body)
     if not any(name != to.key.name for name in values):
         raise InvalidRequest("the body names no column of this table")
@@ -170,7 +176,7 @@ async def create_row(
         (row,) = await _write_system(changes, context, to, [(values, None)])
     else:
         (row,) = await _put(changes, to, [_stored(to, values)])
-    return await _item(changes, context, to, row, query)
+    return row
 
 
 async def update_row(
@@ -181,6 +187,14 @@ async def update_row(
     Raises NotFound for a row that is missing or hidden, Forbidden for one that may not be changed.
     """
     to = writer(context, table)
+    row = await stored_update(changes, context, to, key, body)
+    return await item(changes, context, to, row, query)
+
+
+async def stored_update(
+    changes: Changes, context: Context, to: Writer, key: str, body: Body
+) -> Stored:
+    """As update_row, without the answer."""
     _may_change_at_all(to, body)
     _demand_version(to)
     value = _key_value(to, key)
@@ -195,7 +209,26 @@ async def update_row(
         (row,) = await _update(changes, to, [{**_stored(to, values), to.key.name: value}])
     else:
         row = await _unchanged(changes.database, to, value)
-    return await _item(changes, context, to, row, query)
+    return row
+
+
+async def current_row(
+    database: Database, context: Context, table: str, key: str
+) -> dict[str, Any] | None:
+    """A row as the caller sees it now; None where there is none, or none for him."""
+    known = known_table(context, table)
+    rights = context.rights.of(known)
+    if not rights.view:
+        return None
+    column = primary_key(known)
+    value = _value_of(column, key)
+    if value is None:
+        return None
+    fields = visible_fields(context, known)
+    visible = rights.view_condition(context.principal.user, TABLE)
+    statement = write.item(known, column, value, shown_fields(known, fields), visible)
+    record = await database.fetchrow(statement)
+    return None if record is None else dict(zip(fields, record, strict=False))
 
 
 async def delete_row(
@@ -222,14 +255,14 @@ async def create_rows(
 ) -> Answer:
     """``{rows: [...]}``: all are stored, or none."""
     to = writer(context, table)
-    bodies = [_checked(to, row) for row in _rows(body)]
+    bodies = [_checked(to, row) for row in rows_of(body)]
     if any(not any(name != to.key.name for name in values) for values in bodies):
         raise InvalidRequest("a row names no column of this table")
     if to.system is not None:
         rows = await _write_system(changes, context, to, [(values, None) for values in bodies])
     else:
         rows = await _put(changes, to, [_stored(to, values) for values in bodies])
-    return await _collection(changes, context, to, rows, query)
+    return await collection(changes, context, to, rows, query)
 
 
 async def update_rows(
@@ -239,12 +272,12 @@ async def update_rows(
     to = writer(context, table)
     if "rows" not in body and to.key.name in body:
         body = {"rows": [body]}
-    given = _rows(body)
+    given = rows_of(body)
     for row in given:
         _may_change_at_all(to, row)
     _demand_version(to)
     bodies = [_checked(to, row) for row in given]
-    keys = [_body_key(to, row) for row in given]
+    keys = [body_key(to, row) for row in given]
     for values in bodies:
         values.pop(to.key.name, None)
     pairs = list(zip(bodies, keys, strict=True))
@@ -253,7 +286,7 @@ async def update_rows(
     else:
         changed = [{**_stored(to, values), to.key.name: key} for values, key in pairs]
         rows = await _update(changes, to, changed)
-    return await _collection(changes, context, to, rows, query)
+    return await collection(changes, context, to, rows, query)
 
 
 async def delete_rows(
@@ -264,7 +297,7 @@ async def delete_rows(
     if not to.rights.delete:
         raise Forbidden
     _demand_version(to)
-    keys = list(dict.fromkeys(_body_key(to, row) for row in _rows(body)))
+    keys = list(dict.fromkeys(body_key(to, row) for row in rows_of(body)))
     gone = await _delete(changes, context, to, keys, query)
     return Answer(envelopes.deleted_all(context.version, table, gone, bool(gone)))
 
@@ -278,7 +311,7 @@ async def _embed(
         await embed_written(changes.database, context, to.table.name, shown, query)
 
 
-def _rows(body: Body) -> list[Body]:
+def rows_of(body: Body) -> list[Body]:
     rows = body.get("rows")
     if isinstance(rows, dict):  # a form: rows[0][title]=…
         rows = list(rows.values())
@@ -291,7 +324,7 @@ def _rows(body: Body) -> list[Body]:
     return rows
 
 
-def _body_key(to: Writer, row: Body) -> object:
+def body_key(to: Writer, row: Body) -> object:
     given = row.get(to.key.name)
     if given is None or given == "":
         raise InvalidRequest("Row without primary key field", field=to.key.name)
@@ -301,15 +334,13 @@ def _body_key(to: Writer, row: Body) -> object:
     return value
 
 
-async def _item(
-    changes: Changes, context: Context, to: Writer, row: Stored, query: Query
-) -> Answer:
+async def item(changes: Changes, context: Context, to: Writer, row: Stored, query: Query) -> Answer:
     await _embed(changes, context, to, [row], query)
     body = envelopes.item(context.version, to.table.name, row.shown, meta=_meta(query))
     return Answer(body, version=row.version)
 
 
-async def _collection(
+async def collection(
     changes: Changes, context: Context, to: Writer, rows: Sequence[Stored], query: Query
 ) -> Answer:
     await _embed(changes, context, to, rows, query)
@@ -358,12 +389,16 @@ def _stored(to: Writer, values: Body) -> dict[str, object]:
 
 def _key_value(to: Writer, given: Any) -> object | None:
     """A key as its column holds it; None for what no row can have."""
+    return _value_of(to.key, given)
+
+
+def _value_of(key: Column, given: Any) -> object | None:
     text = given if isinstance(given, str) else str(given)
     try:
-        pg_type, value = compared(to.key, text)
+        pg_type, value = compared(key, text)
     except Unfit:
         return None
-    return value if pg_type == comparison_type(to.key) else None
+    return value if pg_type == comparison_type(key) else None
 
 
 def _meta(query: Query) -> bool:
