@@ -4,15 +4,22 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from auth_service.keys import HASHER, PASSWORDS, TOKENS_PER_USER
+from auth_service.keys import HASHER, LIVES, PASSWORDS, TOKENS_PER_USER
 from auth_service.operations.hashes import Hasher
 from auth_service.operations.passwords import PasswordChecker
+from auth_service.operations.sessions import Lives
 from auth_service.routes import ROUTES
 from auth_service.settings import Settings
+from shared.passwords import set_cost
 from shared.service import create_app
 
 
 def make_app(settings: Settings) -> web.Application:
+    set_cost(
+        time_cost=settings.argon2_time,
+        memory_cost=settings.argon2_memory,
+        parallelism=settings.argon2_lanes,
+    )
     passwords = PasswordChecker(settings.hashing_threads)
     hasher = Hasher(settings.hashes_per_second)
 
@@ -25,5 +32,6 @@ def make_app(settings: Settings) -> web.Application:
     app = create_app(settings, ROUTES, contexts=[hashing])
     app[PASSWORDS] = passwords
     app[HASHER] = hasher
+    app[LIVES] = Lives(settings.access_life, settings.refresh_life)
     app[TOKENS_PER_USER] = settings.tokens_per_user
     return app

@@ -1,17 +1,24 @@
 """Everything auth-service serves, as one table."""
 
-from auth_service.handlers import groups, hashes, principals, tokens, users
+from auth_service.handlers import groups, hashes, principals, sessions, tokens, users
 from shared.row_routes import row_routes
 from shared.service import Route, any_update, delete, get, post
 
 ROUTES = [
     Route("POST", "auth/request-token", tokens.request_token, public=True),
+    Route("POST", "auth/login", sessions.login, public=True),
+    Route("POST", "auth/refresh", sessions.refresh, public=True),
+    get("auth/logout", sessions.logout),
+    post("auth/logout", sessions.logout),
     get("users", users.list_users),
     post("users", users.create_user),
     post("users/invite", users.invite),
     get("users/{id}", users.get_user),
     *any_update("users/{id}", users.update_user),
     delete("users/{id}", users.delete_user),
+    get("users/{id}/tokens", tokens.list_tokens),
+    post("users/{id}/tokens", tokens.create_token),
+    delete("users/{id}/tokens/{token}", tokens.revoke_token),
     get("groups", groups.list_groups),
     post("groups", groups.create_group),
     get("groups/{id}", groups.get_group),

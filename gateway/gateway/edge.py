@@ -254,7 +254,7 @@ class Edge:
         """Forward a read whose answer may be remembered; share it with who asks the same now."""
         principal = known.principal
         wanted = self._doorkeeper.has_seen(question) or self._settings.cache_at_once
-        flight = (question, asked.epoch, asked.stamp, principal.group)
+        flight = (question, asked.epoch, asked.stamp, principal.group, principal.scope)
         shared = await self._flights.join(question, flight, principal.user)
         why = "stale" if asked.outdated else "uri-miss"
         if shared is not None:
@@ -462,5 +462,5 @@ def _is_preflight(request: web.BaseRequest) -> bool:
 
 def _entries(question: str, principal: Principal) -> tuple[str, str]:
     """Under which keys an answer may lie: the group's, then the user's."""
-    group = f"{question}\ng:{principal.group}"
+    group = f"{question}\ng:{principal.group}\n{principal.scope}"
     return group, f"{group}\nu:{principal.user}"

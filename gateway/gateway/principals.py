@@ -6,6 +6,8 @@ auth-service is asked for each request: a revoked token is refused at once, with
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -33,18 +35,32 @@ class Remembered:
     topics: tuple[Topic, Topic, Topic, Topic]  # schema, rights, settings, user: asked every time
     epoch: str | None
     stamp: int
+    until: float  # time.monotonic() at which the token expires
 
     def holds(self, asked: Asked) -> bool:
         """``asked`` must have asked for ``topics``."""
-        if asked.epoch is None or asked.epoch != self.epoch:
+        if asked.epoch is None or asked.epoch != self.epoch or time.monotonic() >= self.until:
             return False
         _schema, rights, _settings, user = asked.changed
         return rights <= self.stamp and user <= self.stamp
 
 
-def remember(principal: Principal, asked: Asked) -> Remembered:
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    principal: Principal
+    until: float = math.inf
+
+
+class _Answer(Principal, frozen=True):
+    """As auth-service answers; ``expires_in`` seconds the token is no longer good."""
+
+    expires_in: float | None = None
+
+
+def remember(resolved: Resolved, asked: Asked) -> Remembered:
+    principal = resolved.principal
     topics = (SCHEMA, group_topic(principal.group), _SETTINGS, user_topic(principal.user))
-    return Remembered(principal, topics, asked.epoch, asked.stamp)
+    return Remembered(principal, topics, asked.epoch, asked.stamp, resolved.until)
 
 
 class Principals:
@@ -53,7 +69,7 @@ class Principals:
         self._signer = signer
         self._patience = patience
         self._known: dict[Caller, Remembered] = {}
-        self._shared = Shared[Caller, Principal](self._ask)
+        self._shared = Shared[Caller, Resolved](self._ask)
 
     def known(self, caller: Caller) -> Remembered | None:
         return self._known.get(caller)
@@ -64,19 +80,20 @@ class Principals:
         Raises Unauthorized for an unknown token, Unavailable when auth-service cannot tell.
         """
         try:
-            principal = await self._shared.get(caller)
+            resolved = await self._shared.get(caller)
         except Unauthorized:
             self._known.pop(caller, None)
             raise
-        remembered = remember(principal, asked)
+        remembered = remember(resolved, asked)
         if asked.epoch is not None:
             if len(self._known) >= _MOST:
                 self._known.clear()
             self._known[caller] = remembered
         return remembered
 
-    async def _ask(self, caller: Caller) -> Principal:
+    async def _ask(self, caller: Caller) -> Resolved:
         digest, address = caller
+        begun = time.monotonic()
         head = (
             "POST /internal/principals HTTP/1.1\r\nHost: auth\r\n"
             "Content-Type: application/json\r\n"
@@ -92,7 +109,10 @@ class Principals:
             raise Unauthorized
         if status != 200:
             raise Unavailable("Tokens cannot be checked at the moment", retry_after=1)
-        return msgspec.json.decode(data, type=Principal)
+        answer = msgspec.json.decode(data, type=_Answer)
+        principal = Principal(answer.user, answer.group, answer.token, scope=answer.scope)
+        left = math.inf if answer.expires_in is None else answer.expires_in
+        return Resolved(principal, begun + left)
 
     async def _exchange(self, head: bytes, body: bytes) -> tuple[int, bytes]:
         reply = await self._auth.send("POST", head, body, patience=self._patience)

@@ -46,6 +46,10 @@ class Route:
 # Under /api/1 and /api/1.1
 API_ROUTES: Final = (
     Route("auth/request-token", AUTH, POST, public=True),
+    Route("auth/login", AUTH, POST, public=True),
+    Route("auth/refresh", AUTH, POST, public=True),
+    Route("auth/forgot-password", AUTH, POST, public=True),
+    Route("auth/reset-password", AUTH, POST, public=True),
     Route("auth/**", AUTH),
     Route("users/**", AUTH),
     Route("groups/**", AUTH),

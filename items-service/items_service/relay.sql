@@ -58,7 +58,8 @@ change AS (
       FROM entry e
       JOIN public.directus_activity a ON a.id = e.id AND a."datetime" = e.at
      CROSS JOIN LATERAL (SELECT a.action <> 'TRUNCATE' AND a.table_name = ANY (
-           '{directus_privileges,directus_groups,directus_users}') AS known) s)
+           '{directus_privileges,directus_groups,directus_users}') AS known) s
+     WHERE a.action <> 'LOGIN')  -- a sign-in changes nothing that anybody is shown
 SELECT lead.feed, lead.position, lead.run, lead.leads, lead.noted,
        (SELECT v.version FROM directoire.versions v WHERE v.name = 'schema') AS schema,
        (SELECT count(*) FROM entry) AS entries,

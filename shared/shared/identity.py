@@ -24,16 +24,21 @@ _REMEMBERED: Final = 10_000  # verified tokens kept; one is about 1 KB
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """The caller: a user, that user's group, and the token used."""
+    """The caller: a user, that user's group, and the token used.
+
+    ``scope`` says what of the group's rights the token carries: all when empty, else words
+    ``read`` and ``table:<name>`` (shared.rights.Scope).
+    """
 
     user: int
     group: int
     token: int = 0  # id of the API token; 0 for none
     system: bool = False  # the gateway speaking for itself (resolving a token)
+    scope: str = ""
 
     @property
     def is_admin(self) -> bool:
-        return self.group == ADMINISTRATORS and not self.system
+        return self.group == ADMINISTRATORS and not self.system and not self.scope
 
 
 GATEWAY: Final = Principal(user=0, group=0, system=True)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Final
 
+import bcrypt
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
@@ -18,7 +19,11 @@ MAX_CHARACTERS: Final = 1024
 THREADS: Final = 2
 MAX_WAITING: Final = 200  # hashes; whoever comes later is asked to come again
 
-_HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
+_BCRYPT: Final = ("$2a$", "$2b$", "$2y$")  # how Directus 6 kept passwords
+
+_hashers: Final = {  # at first the least that OWASP asks for
+    "now": PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
+}
 _waiting = asyncio.Semaphore(MAX_WAITING)
 
 
@@ -34,17 +39,38 @@ def check_password(password: str) -> None:
         raise InvalidValue(message, field="password")
 
 
+def set_cost(*, time_cost: int, memory_cost: int, parallelism: int) -> None:
+    """What a hash made from now on costs; memory in KiB. Older ones stay good."""
+    _hashers["now"] = PasswordHasher(
+        time_cost=time_cost, memory_cost=memory_cost, parallelism=parallelism, type=Type.ID
+    )
+
+
 def hash_password(password: str) -> str:
     """Takes its time: not on the event loop, see ``hash_soon``."""
-    return _HASHER.hash(password)
+    return _hashers["now"].hash(password)
 
 
 def verify_password(password_hash: str, password: str) -> bool:
     """Whether the hash is of this password; False too for a hash that is none."""
+    if password_hash.startswith(_BCRYPT):
+        # bcrypt reads 72 bytes; PHP's `$2y$` is what the others call `$2b$`
+        stored = password_hash.replace("$2y$", "$2b$", 1).encode()
+        try:
+            return bcrypt.checkpw(password.encode()[:72], stored)
+        except ValueError:
+            return False
     try:
-        return _HASHER.verify(password_hash, password)
+        return _hashers["now"].verify(password_hash, password)
     except (VerificationError, InvalidHashError):
         return False
+
+
+def is_outdated(password_hash: str) -> bool:
+    """Whether a hash was made otherwise than one made now would be."""
+    if password_hash.startswith(_BCRYPT):
+        return True
+    return _hashers["now"].check_needs_rehash(password_hash)
 
 
 async def hash_soon(password: str) -> str:

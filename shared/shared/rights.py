@@ -5,7 +5,7 @@ when one of the table's owner columns holds that user's id. Source: contract 7.4
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from shared.catalogue import Column, Reader, Table
@@ -13,6 +13,7 @@ from shared.identity import ADMINISTRATORS
 from shared.sql import EMPTY, Sql, ident, join, param, raw
 
 Action = Literal["view", "add", "edit", "delete", "alter"]
+_MOST_SCOPES: Final = 64  # of one group, remembered
 ANY_STATUS: Final = 0  # null and 0 both mean any status (reading 62)
 
 
@@ -137,16 +138,69 @@ def _true(level: int, table: Table, user: int, alias: Sql) -> Sql:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """What of its user's rights a token carries. ``tables`` None: all of them."""
+
+    read_only: bool
+    tables: frozenset[str] | None
+
+    def admits(self, method: str, path: str) -> bool:
+        """Whether a token of this scope may be used for a request at all.
+
+        With tables named, nothing but those tables' own paths is open: what else a service
+        serves rests on no table right.
+        """
+        if self.read_only and method not in {"GET", "HEAD"}:
+            return False
+        if self.tables is None:
+            return True
+        parts = path.strip("/").split("/")  # api, version, tables, name, …
+        return len(parts) > 3 and parts[2] == "tables" and parts[3] in self.tables
+
+    def limit(self, table: str, levels: Levels) -> Levels:
+        if self.tables is not None and table not in self.tables:
+            return NOTHING
+        if self.read_only:
+            return replace(levels, add=0, edit=0, delete=0, alter=0)
+        return levels
+
+
+def scope_of(text: str) -> Scope:
+    """Raises ValueError for words that mean nothing."""
+    words = text.split()
+    tables = frozenset(word.removeprefix("table:") for word in words if word.startswith("table:"))
+    if not words or "" in tables or any(w != "read" and w[:6] != "table:" for w in words):
+        raise ValueError(text)
+    return Scope("read" in words, tables or None)
+
+
+@dataclass(frozen=True, slots=True)
 class Rights:
-    """The rights of one group, administrators (group 1) included: they may do everything."""
+    """The rights of one group, administrators (group 1) included: they may do everything.
+
+    ``scope``: the token in use carries a part of them only, an administrator's too.
+    """
 
     group: int
     privileges: Mapping[str, Mapping[int, Levels]]  # table → status (ANY_STATUS: general) → row
+    scope: Scope | None = None
     _known: dict[str, TableRights] = field(default_factory=dict[str, TableRights], compare=False)
+    _scoped: dict[str, "Rights"] = field(default_factory=dict[str, "Rights"], compare=False)
 
     @property
     def admin(self) -> bool:
-        return self.group == ADMINISTRATORS
+        return self.group == ADMINISTRATORS and self.scope is None
+
+    def within(self, scope: str) -> "Rights":
+        """These rights as a token of this scope carries them; the same object each time."""
+        if not scope:
+            return self
+        known = self._scoped.get(scope)
+        if known is None:
+            if len(self._scoped) >= _MOST_SCOPES:
+                self._scoped.clear()
+            known = self._scoped[scope] = Rights(self.group, self.privileges, scope_of(scope))
+        return known
 
     def of(self, table: Table) -> TableRights:
         known = self._known.get(table.name)
@@ -155,13 +209,18 @@ class Rights:
         return known
 
     def _of(self, table: Table) -> TableRights:
-        if self.admin:
-            return _table_rights(table, EVERYTHING, {})
+        scope = self.scope
+        if self.group == ADMINISTRATORS:
+            levels = EVERYTHING if scope is None else scope.limit(table.name, EVERYTHING)
+            return _table_rights(table, levels, {})
         rows = self.privileges.get(table.name, {})
         general = _at_least(rows.get(ANY_STATUS, NOTHING), _FLOOR.get(table.name, NOTHING))
         workflow = {status: row for status, row in rows.items() if status != ANY_STATUS}
         if table.status_column is None:
             workflow = {}
+        if scope is not None:
+            general = scope.limit(table.name, general)
+            workflow = {status: scope.limit(table.name, row) for status, row in workflow.items()}
         return _table_rights(
             table,
             _on(table, general),

@@ -21,7 +21,7 @@ from shared import failpoints
 from shared.changes import Changes
 from shared.context import Actor, Context
 from shared.database import Database
-from shared.errors import Unauthorized
+from shared.errors import Forbidden, Unauthorized
 from shared.health import Check, Health
 from shared.http import CONTEXT, JSON, errors_as_json, version_of
 from shared.idempotency import Attempt, Idempotency, Success, checked_key
@@ -30,6 +30,7 @@ from shared.knowledge import Knowledge
 from shared.logs import REQUEST_ID, set_up_logs
 from shared.metrics import DURATION, REQUESTS
 from shared.preconditions import NONE, precondition
+from shared.rights import scope_of
 from shared.settings import CommonSettings, ServiceSettings
 from shared.stamps import Invalidation, Stamps, note_reader
 
@@ -187,6 +188,8 @@ async def _know_the_caller(request: web.Request, handler: Handler) -> web.Stream
         raise Unauthorized("This service accepts requests of its gateway only")
     principal = request.app[VERIFIER].verify(token)
     request[PRINCIPAL] = principal
+    if principal.scope and not scope_of(principal.scope).admits(request.method, path):
+        raise Forbidden("This token's scope does not reach so far.")
     if not path.startswith("/api/") or request.match_info.handler in request.app[_PUBLIC]:
         return await handler(request)
     request[CONTEXT] = await context_of(request, principal)
@@ -247,13 +250,14 @@ async def context_of(request: web.Request, principal: Principal) -> Context:
     demanded = NONE
     if request.method in _WRITES:
         demanded = precondition(headers.get("If-Match"), headers.get("If-None-Match"))
+    rights = await knowledge.rights(principal.group, stamps)
     return Context(
         principal=principal,
         version=version_of(request.path),
         request_id=request_id,
         stamps=stamps,
         catalogue=await knowledge.catalogue(stamps),
-        rights=await knowledge.rights(principal.group, stamps),
+        rights=rights.within(principal.scope),
         settings=await knowledge.settings(stamps),
         actor=Actor(
             user=principal.user,

@@ -28,8 +28,16 @@ async def resolve_token(request: web.Request) -> web.Response:
         raise InvalidRequest("sha256 must be the hex digest of a token") from error
     if len(question.sha256) != _DIGEST_DIGITS:
         raise InvalidRequest("sha256 must be the hex digest of a token", field="sha256")
-    principal = await principals.resolve(request.app[DATABASE], digest, question.address)
+    principal, expires_in = await principals.resolve(
+        request.app[DATABASE], digest, question.address
+    )
     return respond(
         request,
-        {"user": principal.user, "group": principal.group, "token": principal.token},
+        {
+            "user": principal.user,
+            "group": principal.group,
+            "token": principal.token,
+            "scope": principal.scope,
+            "expires_in": expires_in,
+        },
     )

@@ -1,40 +1,52 @@
-"""``auth/request-token``: needs no token, gives one."""
-
-from typing import Final
+"""``auth/request-token``: needs no token, gives one. ``users/<id>/tokens``: tokens by name."""
 
 from aiohttp import web
 
+from auth_service.handlers.sign_in import sign_in_of
+from auth_service.handlers.users import key_of
 from auth_service.keys import PASSWORDS, TOKENS_PER_USER
 from auth_service.operations import tokens
-from shared.http import read_body, respond
-from shared.logs import REQUEST_ID
-from shared.passwords import MAX_CHARACTERS
+from shared.errors import NotFound
+from shared.http import CONTEXT, read_body, respond
 from shared.service import CHANGES
-
-MAX_EMAIL: Final = 128  # characters, as the column
-_ADDRESS_HEADER: Final = "X-Directoire-Client-Address"
 
 
 async def request_token(request: web.Request) -> web.Response:
-    body = await read_body(request)
-    email, password = body.get("email"), body.get("password")
-    sign_in = tokens.SignIn(
-        email=_text(email, MAX_EMAIL).strip(),
-        password=_text(password, MAX_CHARACTERS),
-        address=request.headers.get(_ADDRESS_HEADER),
-        request_id=REQUEST_ID.get(),
-    )
     token = await tokens.request_token(
         request.app[CHANGES],
         request.app[PASSWORDS],
-        sign_in,
+        await sign_in_of(request),
         keep=request.app[TOKENS_PER_USER],
     )
     return respond(request, {"success": True, "data": {"token": token}})
 
 
-def _text(value: object, longest: int) -> str:
-    """What no account can have counts as empty; it is refused like any wrong value."""
-    if not isinstance(value, str) or len(value) > longest or "\0" in value:
-        return ""
-    return value
+async def list_tokens(request: web.Request) -> web.Response:
+    found = await tokens.list_tokens(request.app[CHANGES], request[CONTEXT], _user(request))
+    meta = {"type": "collection", "table": "tokens", "total": len(found)}
+    return respond(request, {"meta": meta, "data": found})
+
+
+async def create_token(request: web.Request) -> web.Response:
+    """The token is in this answer and in no other."""
+    made = await tokens.create_token(
+        request.app[CHANGES], request[CONTEXT], _user(request), await read_body(request)
+    )
+    return respond(request, {"meta": {"type": "item", "table": "tokens"}, "data": made})
+
+
+async def revoke_token(request: web.Request) -> web.Response:
+    text = request.match_info["token"]
+    if not text.isascii() or not text.isdigit() or len(text) > 15:
+        raise NotFound("There is no such token.")
+    gone = await tokens.revoke_token(
+        request.app[CHANGES], request[CONTEXT], _user(request), int(text)
+    )
+    return respond(request, {"meta": {"table": "tokens"}, "success": gone})
+
+
+def _user(request: web.Request) -> int:
+    text = key_of(request)
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise NotFound(f"Unable to find the record in [directus_users] with ID [{text[:20]}]")
+    return int(text)

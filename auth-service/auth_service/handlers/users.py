@@ -21,7 +21,7 @@ async def list_users(request: web.Request) -> web.Response:
 
 async def get_user(request: web.Request) -> web.Response:
     answer = await rows.get_row(
-        request.app[DATABASE], request[CONTEXT], TABLE, _key(request), read_query(request)
+        request.app[DATABASE], request[CONTEXT], TABLE, key_of(request), read_query(request)
     )
     return respond(request, answer)
 
@@ -49,7 +49,7 @@ async def update_user(request: web.Request) -> web.Response:
         request.app[CHANGES],
         request[CONTEXT],
         TABLE,
-        _key(request),
+        key_of(request),
         await read_body(request),
         query=read_query(request),
     )
@@ -59,12 +59,12 @@ async def update_user(request: web.Request) -> web.Response:
 async def delete_user(request: web.Request) -> web.Response:
     """A user is never removed by this route, only set to the status Delete."""
     answer = await rows.delete_row(
-        request.app[CHANGES], request[CONTEXT], TABLE, _key(request), query={"soft": "1"}
+        request.app[CHANGES], request[CONTEXT], TABLE, key_of(request), query={"soft": "1"}
     )
     return respond(request, answer)
 
 
-def _key(request: web.Request) -> str:
+def key_of(request: web.Request) -> str:
     """The id in the path; ``me`` is the caller's."""
     key = request.match_info["id"]
     return str(request[CONTEXT].principal.user) if key == "me" else key

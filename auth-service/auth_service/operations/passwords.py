@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from shared.errors import Unavailable
-from shared.passwords import hash_password, verify_password
+from shared.passwords import hash_password, is_outdated, verify_password
 
 MAX_WAITING: Final = 200  # sign-ins; a core checks some twenty a second
 
@@ -29,6 +29,24 @@ class PasswordChecker:
         try:
             return await asyncio.get_running_loop().run_in_executor(
                 self._pool, self._check, password_hash, password
+            )
+        finally:
+            self._waiting -= 1
+
+    async def renewed(self, password_hash: str, password: str) -> str | None:
+        """A hash to take the place of one that was made in an older way; None for a good one."""
+        if not is_outdated(password_hash):
+            return None
+        return await self.hashed(password)
+
+    async def hashed(self, password: str) -> str:
+        """Raises Unavailable as ``matches`` does."""
+        if self._waiting >= MAX_WAITING:
+            raise Unavailable("Too many sign-ins at once; try again.", retry_after=5)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._pool, hash_password, password
             )
         finally:
             self._waiting -= 1

@@ -15,8 +15,10 @@ log = structlog.get_logger(__name__)
 _UNRESTRICTED: Final = frozenset({"", "0"})  # the old servers stored 0 for "no list"
 
 
-async def resolve(database: Database, digest: bytes, address: str) -> Principal:
-    """The active user, group and token behind the SHA-256 of a token.
+async def resolve(
+    database: Database, digest: bytes, address: str
+) -> tuple[Principal, float | None]:
+    """The active user, group and token behind the SHA-256 of a token, and its seconds to live.
 
     Raises NotFound for a token nobody has (any more), Forbidden for an address (text) that is not
     in the group's list.
@@ -31,7 +33,8 @@ async def resolve(database: Database, digest: bytes, address: str) -> Principal:
             await tokens.note_use(database, found.token)
         except ApiError as error:  # a token is good whether or not its use can be noted
             log.warning("the use of a token was not noted", token=found.token, reason=str(error))
-    return Principal(user=found.user, group=found.group, token=found.token)
+    principal = Principal(user=found.user, group=found.group, token=found.token, scope=found.scope)
+    return principal, found.expires_in
 
 
 def address_allowed(listed: str, address: str) -> bool:

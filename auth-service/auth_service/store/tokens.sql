@@ -1,23 +1,28 @@
--- account
--- Who signs in with an e-mail address ($1, any case): at most one active user with a password.
-SELECT users.id, credentials.password_hash
-  FROM public.directus_users AS users
-  JOIN directoire.credentials AS credentials ON credentials.user_id = users.id
- WHERE lower(users.email) = lower($1)
-   AND users.active = 1;
-
--- lock_user
--- Sign-ins of one user ($1) wait for each other, so that the cap holds; only while he is active.
-SELECT users.id
-  FROM public.directus_users AS users
- WHERE users.id = $1
-   AND users.active = 1
-   FOR NO KEY UPDATE;
-
 -- mint
--- Keeps the digest ($2) of a new token of a user ($1), under a name ($3).
-INSERT INTO directoire.tokens (user_id, sha256, name)
-VALUES ($1, $2, $3)
+-- Keeps the digest ($2) of a new token of a user ($1), under a name ($3); scope and end if any.
+INSERT INTO directoire.tokens (user_id, sha256, name, scope, expires_at)
+VALUES ($1, $2, $3, $4, $5)
+RETURNING id;
+
+-- number_of
+SELECT count(*) FROM directoire.tokens WHERE user_id = $1 AND session_id IS NULL;
+
+-- list_of
+SELECT id,
+       name,
+       scope,
+       to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS created_at,
+       to_char(last_used AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used,
+       to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS expires_at
+  FROM directoire.tokens
+ WHERE user_id = $1
+   AND session_id IS NULL
+ ORDER BY id;
+
+-- revoke
+DELETE FROM directoire.tokens
+ WHERE user_id = $1
+   AND id = $2
 RETURNING id;
 
 -- drop_unused
@@ -33,20 +38,13 @@ DELETE FROM directoire.tokens
        )
 RETURNING id;
 
--- signed_in
--- Notes the sign-in of a user ($1) from an address ($2).
-INSERT INTO directoire.presence AS presence (user_id, last_login, last_access, ip)
-VALUES ($1, now(), now(), $2)
-    ON CONFLICT (user_id) DO UPDATE
-   SET last_login = excluded.last_login,
-       last_access = excluded.last_access,
-       ip = excluded.ip;
-
 -- resolve
 -- The principal behind a token's SHA-256 ($1), with the addresses its group is restricted to.
 SELECT users.id AS "user",
        users."group" AS "group",
        tokens.id AS token,
+       tokens.scope,
+       extract(epoch FROM tokens.expires_at - clock_timestamp())::float8 AS expires_in,
        groups.restrict_to_ip_whitelist AS addresses,
        tokens.last_used IS NULL OR tokens.last_used < now() - interval '1 minute' AS unnoted
   FROM directoire.tokens AS tokens
@@ -54,7 +52,7 @@ SELECT users.id AS "user",
   JOIN public.directus_groups AS groups ON groups.id = users."group"
  WHERE tokens.sha256 = $1
    AND users.active = 1
-   AND (tokens.expires_at IS NULL OR tokens.expires_at > now());
+   AND (tokens.expires_at IS NULL OR tokens.expires_at > clock_timestamp());
 
 -- note_use
 -- Remembers, to the minute, that a token ($1) was used: the longest unused one goes first.

@@ -1,0 +1,83 @@
+"""Accounts as signing in sees them: their hashes, the guesses at them, what is recorded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from shared.changes import Change
+from shared.database import Database
+from shared.queries import load_queries
+from shared.sql import fixed
+
+QUERIES: Final = load_queries("auth_service.store", "accounts.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    user: int
+    active: bool
+    password_hash: str | None
+    known_address: bool  # it has signed in from where this request comes from
+
+
+async def find(database: Database, email: str, address: str | None) -> Account | None:
+    row = await database.fetchrow(fixed(QUERIES["account"], email, address))
+    if row is None:
+        return None
+    return Account(row["id"], row["active"], row["password_hash"], row["known"])
+
+
+async def lock_user(change: Change, user: int) -> bool:
+    """Whether the user is active, and stays so until the end of the transaction."""
+    return await change.fetchval(fixed(QUERIES["lock_user"], user)) is not None
+
+
+async def replace_hash(change: Change, user: int, old: str, new: str) -> None:
+    await change.execute(fixed(QUERIES["replace_hash"], user, old, new))
+
+
+async def set_password(change: Change, user: int, password_hash: str) -> None:
+    await change.execute(fixed(QUERIES["set_password"], user, password_hash))
+
+
+async def end_sign_ins(change: Change, user: int) -> None:
+    """Sessions, links and tokens that were made by signing in; tokens by name stay."""
+    for name in ("end_sessions", "end_tokens", "end_links"):
+        await change.execute(fixed(QUERIES[name], user))
+
+
+async def note_sign_in(change: Change, user: int, address: str | None) -> None:
+    await change.execute(fixed(QUERIES["signed_in"], user, address))
+    if address:
+        await change.execute(fixed(QUERIES["know_address"], user, address))
+
+
+async def record(change: Change, user: int, action: str, what: Mapping[str, object]) -> None:
+    """An entry about a user that no row stands for; never with a secret in it."""
+    said = msgspec.json.encode({"id": user, **what}).decode()
+    await change.execute(fixed(QUERIES["record"], str(user), action, said))
+
+
+async def record_failure(database: Database, user: int | None, request_id: str) -> None:
+    """A failed sign-in, of an account or of none: the same statement."""
+    await database.execute(
+        fixed(QUERIES["record_failure"], None if user is None else str(user), request_id)
+    )
+
+
+async def count_guesses(
+    database: Database, who: Sequence[bytes], forget: float
+) -> dict[bytes, float]:
+    """Add one to each; ``forget`` seconds take one away. Returns the levels."""
+    rows = await database.fetch(fixed(QUERIES["count"], sorted(who), forget))
+    return {row["who"]: row["level"] for row in rows}
+
+
+async def take_back(database: Database, who: Sequence[bytes]) -> None:
+    await database.execute(fixed(QUERIES["take_back"], list(who)))
+
+
+async def forgive(database: Database, who: Sequence[bytes]) -> None:
+    await database.execute(fixed(QUERIES["forgive"], list(who)))

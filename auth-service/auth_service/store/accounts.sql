@@ -1,0 +1,95 @@
+-- account
+-- Who has an e-mail address ($1, any case), and whether from an address ($2) before.
+SELECT users.id,
+       users.active = 1 AS active,
+       credentials.password_hash,
+       EXISTS (
+           SELECT
+             FROM directoire.known_addresses AS known
+            WHERE known.user_id = users.id
+              AND known.address = $2::text::inet
+              AND known.seen_at > now() - interval '90 days'
+       ) AS known
+  FROM public.directus_users AS users
+  LEFT JOIN directoire.credentials AS credentials ON credentials.user_id = users.id
+ WHERE lower(users.email) = lower($1);
+
+-- lock_user
+-- Sign-ins of one user ($1) wait for each other, so that caps hold; only while he is active.
+SELECT users.id
+  FROM public.directus_users AS users
+ WHERE users.id = $1
+   AND users.active = 1
+   FOR NO KEY UPDATE;
+
+-- replace_hash
+-- The same password ($1 the user, $2 the old hash), hashed anew ($3).
+UPDATE directoire.credentials
+   SET password_hash = $3
+ WHERE user_id = $1
+   AND password_hash = $2;
+
+-- set_password
+-- Another password of a user ($1): its hash ($2).
+INSERT INTO directoire.credentials (user_id, password_hash)
+VALUES ($1, $2)
+    ON CONFLICT (user_id) DO UPDATE
+   SET password_hash = excluded.password_hash,
+       changed_at = now();
+
+-- end_sessions
+DELETE FROM directoire.sessions WHERE user_id = $1;
+
+-- end_tokens
+DELETE FROM directoire.tokens WHERE user_id = $1 AND name = 'request-token';
+
+-- end_links
+DELETE FROM directoire.links WHERE user_id = $1;
+
+-- signed_in
+-- Notes the sign-in of a user ($1) from an address ($2).
+INSERT INTO directoire.presence AS presence (user_id, last_login, last_access, ip)
+VALUES ($1, now(), now(), $2)
+    ON CONFLICT (user_id) DO UPDATE
+   SET last_login = excluded.last_login,
+       last_access = excluded.last_access,
+       ip = excluded.ip;
+
+-- know_address
+INSERT INTO directoire.known_addresses AS known (user_id, address)
+VALUES ($1, $2::text::inet)
+    ON CONFLICT (user_id, address) DO UPDATE
+   SET seen_at = now();
+
+-- record
+-- An entry about a user ($1): what happened ($2) and its particulars ($3, JSON).
+SELECT directoire.record_entry('directus_users', $1, $2, '{}', $3::text::jsonb);
+
+-- record_failure
+-- A failed sign-in of a user ($1, null for an unknown address) in a request ($2).
+WITH ctx AS (SELECT set_config('directoire.actor', '0', true),
+                    set_config('directoire.request', $2, true))
+SELECT directoire.record_entry('directus_users', $1, 'LOGIN', '{}',
+           jsonb_build_object('id', $1::text::int, 'failed', true))
+  FROM ctx;
+
+-- count
+-- One more attempt for each of $1, of which one is forgotten every $2 seconds; not beyond a bound,
+-- so that nobody is slowed for longer than the last minutes deserve.
+INSERT INTO directoire.guesses AS guesses (who, level, at)
+SELECT who, 1, clock_timestamp()
+  FROM unnest($1::bytea[]) AS who
+ ORDER BY who
+    ON CONFLICT (who) DO UPDATE
+   SET level = least(100, 1 + greatest(0, guesses.level
+               - extract(epoch FROM clock_timestamp() - guesses.at) / $2::float8)),
+       at = clock_timestamp()
+RETURNING who, level;
+
+-- take_back
+UPDATE directoire.guesses
+   SET level = greatest(0, level - 1)
+ WHERE who = ANY ($1::bytea[]);
+
+-- forgive
+DELETE FROM directoire.guesses WHERE who = ANY ($1::bytea[]);
