@@ -3,7 +3,7 @@
 VENV := .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := $(VENV)/bin/python
-PACKAGES := shared local gateway auth-service items-service files-service schema-service settings-service consumer
+PACKAGES := shared local gateway auth-service items-service files-service schema-service settings-service consumer cli
 IMAGES := gateway auth-service items-service files-service schema-service settings-service
 
 .DEFAULT_GOAL := help

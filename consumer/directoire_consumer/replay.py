@@ -23,11 +23,12 @@ async def replay(
     first: int = 1,
     last: int | None = None,
     since: datetime | None = None,
+    follow: bool = False,
 ) -> AsyncGenerator[Event]:
     """What the stream has kept, each position once: from ``first``, from ``since``, up to ``last``.
 
-    Ends at the stream's end. RabbitMQ finds a time by itself, to the chunk; for a position the
-    stream is read from its start. Raises what aio-pika raises.
+    Ends at the stream's end, unless it is to ``follow``. RabbitMQ finds a time by itself, to the
+    chunk; for a position the stream is read from its start. Raises what aio-pika raises.
     """
     connection = await aio_pika.connect(url)
     async with connection:
@@ -41,7 +42,7 @@ async def replay(
         seen: dict[str, int] = {}  # of each feed the last position: publishing may repeat
         while True:
             try:
-                async with asyncio.timeout(SILENCE if seen else STEP / 5):
+                async with asyncio.timeout(None if follow else SILENCE if seen else STEP / 5):
                     message = await arriving.get()
             except TimeoutError:
                 return

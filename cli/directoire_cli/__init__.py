@@ -1,0 +1,1 @@
+"""The `directoire` command: what operators do from a shell."""
