@@ -89,4 +89,7 @@ images:  ## one image a service
 prove-feed: $(VENV)/.dev  ## writers, readers and a killer for SECONDS (180): the feed keeps its promise
 	@$(RUN) -m prove.feed $(or $(SECONDS),180) $(SEED)
 
-.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed images
+prove-reads: $(VENV)/.dev  ## READS (1000000) while everything breaks: none stale; MUTATION=lease|epoch|order finds some
+	@$(RUN) -m prove.reads $(or $(READS),1000000) $(MUTATION)
+
+.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed prove-reads images

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from shared import envelopes
+from shared import envelopes, failpoints
 from shared.answers import Answer
 from shared.brackets import Query, Value, flag
 from shared.catalogue import Catalogue
@@ -53,6 +53,7 @@ async def list_rows(database: Database, context: Context, table: str, query: Que
     plan: ReadPlan = known.plan
     if not known.levels:
         records = await database.fetch(_statement(known))
+        await failpoints.reach("rows.read")
         return _listed(context, plan, _rows(plan, known.names, records), records)
     async with database.transaction(isolation="repeatable_read", readonly=True) as session:
         records = await session.fetch(_statement(known))
@@ -164,6 +165,7 @@ async def _fetch_item(
         return None, None
     values = tuple(value if item is KEY else item for item in known.values)
     record = await database.fetchrow(FixedSql((known.text,), values))
+    await failpoints.reach("rows.read")
     if record is None:
         return None, None
     row = dict(zip(known.names, record, strict=False))
