@@ -31,6 +31,7 @@ ITS_OWN = {
     "items-service": {
         "relay.py",
         "relay.sql",
+        "asyncapi.json",
         "relay_bus.py",
         "relay_events.py",
         "relay_settings.py",
