@@ -16,6 +16,8 @@ ROUTES = [
     get("tables/{table}/columns/{column}", columns.get_column),
     *any_update("tables/{table}/columns/{column}", columns.update_column),
     delete("tables/{table}/columns/{column}", columns.drop_column),
+    get("tables/{table}/columns/{column}/{ui}", columns.get_options),
+    *any_update("tables/{table}/columns/{column}/{ui}", columns.save_options),
     get("privileges/{group}", privileges.list_privileges),
     post("privileges/{group}", privileges.create_privilege),
     get("privileges/{group}/{which}", privileges.get_privilege),

@@ -27,6 +27,8 @@ ITS_OWN = {
     "files-service": {"reconcile.py"},
     # makes the first administrator: a job, started as auth_service.administrator
     "auth-service": {"administrator.py"},
+    # takes over tables that are there: a job, started as schema_service.adopt
+    "schema-service": {"adopt.py"},
     # the relay is a process of its own, started as items_service.relay
     "items-service": {
         "relay.py",

@@ -16,6 +16,7 @@ SETTINGS = [  # folder, module, class, heading of the table in the folder's READ
     ("schema-service", "schema_service.settings", "Settings", "Settings"),
     ("settings-service", "settings_service.settings", "Settings", "Settings"),
     ("items-service", "items_service.relay_settings", "RelaySettings", "Settings of the relay"),
+    ("schema-service", "schema_service.adopt", "AdoptSettings", "Settings of adopting"),
     (
         "auth-service",
         "auth_service.administrator",

@@ -55,3 +55,21 @@ async def drop_column(request: web.Request) -> web.Response:
         request.match_info["column"],
     )
     return respond(request, answer)
+
+
+async def get_options(request: web.Request) -> web.Response:
+    return respond(request, columns.get_options(request[CONTEXT], *_place(request)))
+
+
+async def save_options(request: web.Request) -> web.Response:
+    body = await read_body(request)
+    answer = await columns.save_options(
+        request.app[CHANGES], request[CONTEXT], _place(request), body
+    )
+    return respond(request, answer)
+
+
+def _place(request: web.Request) -> tuple[str, str, str]:
+    """Table, column and interface."""
+    match = request.match_info
+    return match["table"], match["column"], match["ui"]

@@ -16,7 +16,7 @@ from schema_service.store.schema import QUERIES, schema_change
 from shared.answers import Answer
 from shared.catalogue import NEW_COLUMN_SORT, Column, Table, load_catalogue
 from shared.changes import Change, Changes
-from shared.column_types import BadType, ColumnType, declare, is_alias
+from shared.column_types import BadType, ColumnType, declare, default_ui, is_alias
 from shared.context import Context
 from shared.errors import Conflict, Forbidden, InvalidRequest, Missing, NotFound, Refused
 from shared.sql import fixed
@@ -27,6 +27,7 @@ _TO_ONE: Final = ("single_file", "many_to_one", "many_to_one_typeahead")
 _RELATIONSHIPS: Final = ("MANYTOONE", "ONETOMANY", "MANYTOMANY")
 _KEYS: Final = ("related_table", "junction_table", "junction_key_left", "junction_key_right")
 _FLAGS: Final = ("hidden_input", "hidden_list", "required")
+MAX_UI: Final = 64  # characters, as the column
 
 
 def list_columns(context: Context, name: str) -> Answer:
@@ -277,6 +278,7 @@ async def drop_column(changes: Changes, context: Context, name: str, column_name
 
     Raises Missing, Forbidden, Conflict for the key, the last column, or where others depend on it.
     """
+    name, column_name = _unswapped(context, name, column_name)
     table = alterable(context, name)
     column = table.columns.get(column_name)
     if column is None:
@@ -300,6 +302,17 @@ async def drop_column(changes: Changes, context: Context, name: str, column_name
     return Answer(msgspec.json.encode({"meta": meta, "success": True}))
 
 
+def _unswapped(context: Context, name: str, column_name: str) -> tuple[str, str]:
+    """The PHP client, called as documented, sends column and table in the other order (7.2).
+
+    Only where there is no such table: then nothing else can be meant.
+    """
+    other = context.catalogue.table(column_name)
+    if context.catalogue.table(name) is None and other is not None and name in other.columns:
+        return column_name, name
+    return name, column_name
+
+
 async def _drop(change: Change, table: Table, column_name: str) -> None:
     """The count triggers look at the status column: they go before it, and come back without it."""
     is_status = table.managed and column_name == table.status_column
@@ -308,3 +321,49 @@ async def _drop(change: Change, table: Table, column_name: str) -> None:
     await schema.drop_column(change, table.name, column_name)
     if is_status:
         await change.execute(fixed(QUERIES["manage"], table.name))
+
+
+# ── options of the interface a column is edited with ──────────────────────────────────────────────
+
+
+def get_options(context: Context, name: str, column_name: str, ui: str) -> Answer:
+    """``{id: <ui>, key: value, …}``. Raises NotFound where there are none for this interface."""
+    table = _viewable(context, name)
+    column = context.rights.of(table).readable().get(column_name)
+    if column is None:
+        raise NotFound(f"Unable to find the column [{column_name}]")
+    if not column.options or ui != _ui_of(column):
+        raise NotFound(f"There are no options of [{column_name}] for the interface [{ui}]")
+    return of_the_schema(context, _options(context, ui, column.options))
+
+
+async def save_options(
+    changes: Changes, context: Context, place: tuple[str, str, str], body: Mapping[str, Any]
+) -> Answer:
+    """Set what is named; ``place`` is table, column and interface.
+
+    A column has the options of one interface: those of another take its place, and make it the
+    column's. Raises Missing, Forbidden, NotFound for the table, InvalidRequest.
+    """
+    name, column_name, ui = place
+    table = alterable(context, name, structure=False)
+    column = table.columns.get(column_name)
+    if column is None:
+        raise Missing(f"Unable to find the column [{column_name}]")
+    if len(ui) > MAX_UI:
+        raise InvalidRequest(f"The name of an interface has at most {MAX_UI} characters")
+    given = {key: value for key, value in body.items() if key != "id"}
+    kept = column.options if ui == _ui_of(column) else {}
+    options = {**kept, **given}
+    metadata = {"ui": ui, "options": msgspec.json.encode(options).decode()}
+    async with schema_change(changes, context) as change:
+        await schema.save_column(change, name, column_name, metadata)
+    return Answer(_options(context, ui, options))
+
+
+def _ui_of(column: Column) -> str:
+    return column.ui or default_ui(column.data_type)
+
+
+def _options(context: Context, ui: str, options: Mapping[str, Any]) -> bytes:
+    return wrapped(context, {**options, "id": ui}, {"table": "directus_ui", "type": "item"})

@@ -20,7 +20,7 @@ from shared.catalogue import Catalogue, Table, load_catalogue
 from shared.changes import Change, Changes
 from shared.context import Context
 from shared.database import Database
-from shared.errors import Forbidden, Missing, Refused
+from shared.errors import Conflict, Forbidden, Missing, NotFound, Refused
 from shared.preferences import default_preferences, usable_sort
 from shared.rights import TableRights
 from shared.sql import fixed, ident, raw
@@ -79,6 +79,8 @@ async def create_table(changes: Changes, context: Context, body: Mapping[str, An
     """
     if not context.principal.is_admin:
         raise Forbidden
+    if truth(body.get("adopt")):
+        return await adopt_table(changes, context, str(body.get("name") or ""))
     name = new_table_name(body.get("name") or body.get("table_name"))
     _refuse_taken(context.catalogue, name)
     async with schema_change(changes, context) as change:
@@ -96,6 +98,30 @@ async def add_table(change: Change, context: Context, name: str) -> None:
     await change.execute(fixed(QUERIES["grant_everything"], name, group))
     await change.execute(fixed(QUERIES["manage"], name))
     change.touch(table_topic(name), "t:directus_privileges", group_topic(group))
+
+
+async def adopt_table(changes: Changes, context: Context, name: str) -> Answer:
+    """A table that others made is recorded, counted and writable from now on, rows as they are.
+
+    Raises Forbidden, NotFound, Conflict for a table without a key of one column: that stays
+    readable only (reading 70).
+    """
+    if not context.principal.is_admin:
+        raise Forbidden
+    async with schema_change(changes, context) as change:
+        # nobody tells of tables that others make: look again
+        table = (await load_catalogue(change)).table(name)
+        if table is None:
+            raise NotFound(f'Unable to find the table "{name}"')
+        if table.is_system:
+            raise Forbidden("Tables of the system are adopted from the beginning.")
+        if table.primary_key is None:
+            message = f'The table "{name}" has no primary key of one column: it can be read only.'
+            raise Conflict(message)
+        await schema.adopt(change, name)
+        change.touch(*map(table_topic, table.closure))
+        catalogue = await load_catalogue(change)
+    return await get_table(changes.database, replace(context, catalogue=catalogue), name)
 
 
 def _refuse_taken(catalogue: Catalogue, name: str) -> None:

@@ -67,6 +67,12 @@ async def create_table(change: Change, name: str) -> None:
     await save_column(change, name, "active", {"data_type": "TINYINT UNSIGNED"})
 
 
+async def adopt(change: Change, name: str) -> None:
+    """Metadata, triggers, index and counts for a table that is there; nothing it has already."""
+    await save_table(change, name, {})
+    await change.execute(fixed(QUERIES["manage"], name))
+
+
 async def drop_table(change: Change, name: str) -> None:
     await change.execute(fixed(QUERIES["unmanage"], name))
     await change.execute(raw("DROP TABLE ") + table_name(name))
@@ -90,7 +96,10 @@ async def add_column(
 
 
 async def alter_column(change: Change, table: str, name: str, declared: ColumnType) -> None:
-    """Another type; values that do not fit it refuse the change. The old type's check goes."""
+    """Another type; values that do not fit it refuse the change. The old type's check goes.
+
+    A text is not cast to its new length, but assigned: the cast would cut what is longer.
+    """
     checks = await change.fetch(_CHECKS + param(table) + raw(" AND a.attname = ") + param(name))
     alter = raw("ALTER TABLE ") + table_name(table)
     for row in checks:
@@ -112,8 +121,8 @@ async def alter_column(change: Change, table: str, name: str, declared: ColumnTy
                 declared.definition,
                 raw(" USING "),
                 quoted,
-                raw("::text::"),
-                declared.definition,
+                raw("::text"),
+                *([] if declared.pg_type == "varchar" else [raw("::"), declared.definition]),
             ],
         )
     )
