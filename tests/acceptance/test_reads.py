@@ -13,7 +13,7 @@ from shared.testing import server, with_database
 
 pytestmark = [pytest.mark.xdist_group("reads"), pytest.mark.timeout(240)]
 
-SECONDS = 15.0
+SECONDS = 12.0
 CAUGHT_WITHIN = 60.0
 
 
