@@ -89,4 +89,10 @@ prove-fuzz: $(VENV)/.dev  ## hostile requests for SECONDS (600): no fault of our
 images:  ## one image a service
 	@for service in $(IMAGES); do docker build -f $$service/Dockerfile -t directoire/$$service . || exit 1; done
 
-prove-feed: $(VENV)/.dev ## writers, readers and a killer for SECONDS (180): the feed keeps its promise @$(RUN) -m prove.feed $(or $(SECONDS),180) $(SEED) prove-reads: READS (1000000) while everything breaks: none stale; MUTATION=lease|epoch|order finds some prove.reads $(READS),1000000) $(MUTATION) .PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed prove-reads images prove-uploads
+prove-feed: $(VENV)/.dev  ## writers, readers and a killer for SECONDS (180): the feed keeps its promise
+	@$(RUN) -m prove.feed $(or $(SECONDS),180) $(SEED)
+
+prove-reads: $(VENV)/.dev  ## READS (1000000) while everything breaks: none stale; MUTATION=lease|epoch|order finds some
+	@$(RUN) -m prove.reads $(or $(READS),1000000) $(MUTATION)
+
+.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed prove-reads prove-uploads images
