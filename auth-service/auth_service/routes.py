@@ -1,6 +1,6 @@
 """Everything auth-service serves, as one table."""
 
-from auth_service.handlers import groups, hashes, principals, sessions, tokens, users
+from auth_service.handlers import groups, hashes, links, principals, sessions, tokens, users
 from shared.row_routes import row_routes
 from shared.service import Route, any_update, delete, get, post
 
@@ -8,6 +8,8 @@ ROUTES = [
     Route("POST", "auth/request-token", tokens.request_token, public=True),
     Route("POST", "auth/login", sessions.login, public=True),
     Route("POST", "auth/refresh", sessions.refresh, public=True),
+    Route("POST", "auth/forgot-password", links.forgot_password, public=True),
+    Route("POST", "auth/reset-password", links.reset_password, public=True),
     get("auth/logout", sessions.logout),
     post("auth/logout", sessions.logout),
     get("users", users.list_users),

@@ -26,7 +26,7 @@ ITS_OWN = {
     # compares store and database: a job, started as files_service.reconcile
     "files-service": {"reconcile.py"},
     # makes the first administrator: a job, started as auth_service.administrator
-    "auth-service": {"administrator.py"},
+    "auth-service": {"administrator.py", "operators.py"},
     # takes over tables that are there: a job, started as schema_service.adopt
     "schema-service": {"adopt.py"},
     # the relay is a process of its own, started as items_service.relay

@@ -74,6 +74,11 @@ def count_of_mail(email: str, address: str | None) -> dict[bytes, int]:
     return {_who("mail", email.lower()): 5, _who("mails", address or ""): 30}
 
 
+def who_of_account(email: str) -> bytes:
+    """What counts the guesses that strangers make at an account."""
+    return _who("account", email.lower())
+
+
 def _who(kind: str, name: str) -> bytes:
     return sha256(f"{kind}\0{name}".encode()).digest()
 

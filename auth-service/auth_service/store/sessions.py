@@ -57,3 +57,7 @@ async def signing_key(change: Change) -> SigningKey | None:
 async def add_signing_key(change: Change, key_id: str, private_key: str) -> SigningKey:
     await change.execute(fixed(QUERIES["add_signing_key"], key_id, private_key))
     return SigningKey(key_id, private_key)
+
+
+async def drop_signing_keys(change: Change) -> None:
+    await change.execute(fixed(QUERIES["drop_signing_keys"]))

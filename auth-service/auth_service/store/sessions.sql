@@ -48,3 +48,6 @@ SELECT id, private_key FROM directoire.signing_keys ORDER BY created_at DESC LIM
 
 -- add_signing_key
 INSERT INTO directoire.signing_keys (id, private_key) VALUES ($1, $2);
+
+-- drop_signing_keys
+DELETE FROM directoire.signing_keys;

@@ -1,0 +1,62 @@
+"""Tokens that mails carry: to set a forgotten password, or an invited user's first one (he asks
+for it by his address, as whoever has forgotten one).
+
+A request changes nothing: the old password is good until the token is used. An address nobody has
+takes the same statements as another and gets the same answer. Source: promises A.3.
+"""
+
+import secrets
+from hashlib import sha256
+from typing import Final
+
+from auth_service.operations import sign_in as signing_in
+from auth_service.operations.passwords import PasswordChecker
+from auth_service.operations.sign_in import SignIn
+from auth_service.store import accounts, links
+from shared.changes import Changes
+from shared.errors import InvalidRequest
+from shared.mail import queue_mail, render
+from shared.passwords import check_password
+
+RESET_LIFE: Final = 3600  # seconds
+
+
+async def forgot_password(changes: Changes, sign_in: SignIn) -> None:
+    """Send a token to the address if it is somebody's. Raises TooManyRequests."""
+    await signing_in.slow_down(changes, signing_in.count_of_mail(sign_in.email, sign_in.address))
+    token = secrets.token_urlsafe(32)
+    async with changes.transaction(signing_in.actor_of(0, sign_in.request_id)) as change:
+        email = await links.make_reset(change, sign_in.email, _digest(token), RESET_LIFE)
+        told = await links.project(change)
+        text = render("auth_service", "reset.txt", token=token, **told)
+        if email is not None:
+            await queue_mail(change, email, f"[{told['project']}] A new password", text)
+
+
+async def set_password(
+    changes: Changes, passwords: PasswordChecker, token: str, password: str, request_id: str
+) -> None:
+    """Use a token up. Sign-ins made with the old password end.
+
+    Raises InvalidRequest for a token that is not good, InvalidValue for a password that is too
+    easy.
+    """
+    check_password(password)
+    found = await links.user_of(changes.database, _digest(token))
+    if found is None:
+        raise InvalidRequest("This token is not good (any more).", field="token")
+    password_hash = await passwords.hashed(password)
+    async with changes.transaction(signing_in.actor_of(found, request_id)) as change:
+        used = await links.use(change, _digest(token))
+        if used is not None:
+            change.touch(f"u:{used}", "t:directus_users")
+            await links.accept(change, used)
+            await accounts.set_password(change, used, password_hash)
+            await accounts.end_sign_ins(change, used)
+            await accounts.record(change, used, "UPDATE", {"password": "reset"})
+    if used is None:
+        raise InvalidRequest("This token is not good (any more).", field="token")
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,81 @@
+"""Commands for operators, for what the API cannot do (any more):
+
+``python -m auth_service.operators set-password EMAIL``   reads the new password from stdin
+``python -m auth_service.operators unlock EMAIL``         forgets the guesses at an account
+``python -m auth_service.operators rotate-signing-keys``  a new key for access tokens; the former go
+``python -m auth_service.operators new-identity``         a key pair for the gateway, printed
+
+DATABASE_URL, REDIS_URL and REDIS_PREFIX are read as by the services.
+"""
+
+import argparse
+import asyncio
+import sys
+
+import msgspec
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from auth_service.operations import recovery
+from shared.changes import Changes
+from shared.database import Database
+from shared.errors import ApiError
+from shared.identity import generate_keys
+from shared.settings import load_settings
+from shared.stamps import Invalidation, note_reader
+
+
+class OperatorSettings(BaseSettings):
+    """What the commands read from their environment."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    database_url: SecretStr
+    redis_url: SecretStr
+    redis_prefix: str = "directoire:"
+
+
+def main() -> None:
+    arguments = _arguments()
+    if arguments.command == "new-identity":
+        sys.stdout.write(msgspec.json.encode(generate_keys()).decode() + "\n")
+        return
+    try:
+        said = asyncio.run(_run(load_settings(OperatorSettings), arguments))
+    except ApiError as error:
+        raise SystemExit(error.message) from error
+    sys.stdout.write(said + "\n")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m auth_service.operators")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("set-password").add_argument("email")
+    commands.add_parser("unlock").add_argument("email")
+    commands.add_parser("rotate-signing-keys")
+    commands.add_parser("new-identity")
+    return parser.parse_args()
+
+
+async def _run(settings: OperatorSettings, arguments: argparse.Namespace) -> str:
+    database = Database(settings.database_url.get_secret_value(), size=1)
+    invalidation = Invalidation(
+        settings.redis_url.get_secret_value(), settings.redis_prefix, note=note_reader(database)
+    )
+    changes = Changes(database, invalidation)
+    try:
+        if arguments.command == "set-password":
+            await recovery.set_password(changes, arguments.email, sys.stdin.readline().rstrip("\n"))
+            return f"{arguments.email} has a new password; its sign-ins have ended."
+        if arguments.command == "unlock":
+            await recovery.unlock(changes, arguments.email)
+            return f"The guesses at {arguments.email} are forgotten."
+        await recovery.rotate_signing_keys(changes)
+        return "Access tokens are signed with a new key."
+    finally:
+        await invalidation.close()
+        await database.close()
+
+
+if __name__ == "__main__":
+    main()
