@@ -22,10 +22,13 @@ setup: $(VENV)/.dev  ## the environment of a developer
 $(VENV)/.uv: requirements/uv.txt
 	@scripts/make-venv "$(PYTHON)" $(VENV)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/.packages: $(VENV)/.uv Makefile
 	@printf '%s\n' $(PACKAGES:%=$(CURDIR)/%) > "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/directoire.pth"
 	@touch $@
 
-$(VENV)/.run: $(VENV)/.uv requirements/runtime.txt requirements/local.txt
+$(VENV)/.run: $(VENV)/.packages requirements/runtime.txt requirements/local.txt
 	@scripts/install $(VENV) requirements/runtime.txt requirements/local.txt
 	@touch $@
 
