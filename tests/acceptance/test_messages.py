@@ -292,3 +292,48 @@ async def test_a_comment_reaches_who_it_mentions(
     silent = (await api.v1().post("comments", {**body, "message": "To whom it concerns"})).json
     assert silent["recipients"] == ""
     assert (await api.post("comments", {"message": "x"})).status == 400
+
+
+async def test_the_activity_calls_an_answer_a_reply(api: Api, office: Office) -> None:
+    message = await office.write(api, f"0_{office.ids['ann']}")
+    answer = (await api.put(f"messages/rows/{message['id']}", {"message": "And?"})).data
+    entries = (await api.get("activity?filters[table_name]=directus_messages&limit=2")).data
+    assert [(entry["row_id"], entry["action"], entry["type"]) for entry in entries] == [
+        (answer["id"], "REPLY", "MESSAGE"),
+        (message["id"], "ADD", "MESSAGE"),
+    ]
+
+
+FAULTS = [
+    ("GET", "messages/rows/999999", None, 404, "Message not found"),
+    ("POST", "messages/rows", {"message": "x", "recipients": "9_1"}, 400, '"9_1" is no recipient'),
+    ("GET", "messages/rows?limit=x", None, 400, "limit must be a whole number from 0 on"),
+    ("DELETE", "bookmarks/999999", None, 404, "bookmark_not_found"),
+    ("PUT", "tables/directus_users/preferences", {"sort_order": "UP"}, 400, 'not "UP"'),
+    ("GET", "tables/nowhere/preferences", None, 404, '"nowhere"'),
+    ("POST", "hash", {}, 409, "Hash expect a string"),
+    ("POST", "random", {"length": 0}, 400, "1 to 500"),
+    ("POST", "groups", {"name": "Administrator"}, 409, '"Administrator" already exists'),
+    ("GET", "tables/directus_users/columns/email/slider", None, 404, "[slider]"),
+    ("POST", "users/invite", {"email": "nobody"}, 422, "no e-mail address"),
+    ("PUT", "privileges/1/999999", {"allow_view": 1}, 404, "[999999]"),
+    ("GET", "custom/nobody/knows", None, 404, "/custom/nobody/knows"),
+    ("POST", "comments", {"message": "x"}, 400, "comment_metadata"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault[0]} {fault[1]}")
+@pytest.mark.parametrize("version", ["1", "1.1"])
+async def test_every_fault_is_a_problem_for_who_asks_for_problems(
+    api: Api, fault: tuple[str, str, object, int, str], version: str
+) -> None:
+    method, path, body, status, says = fault
+    caller = api if version == "1.1" else api.v1()
+    accept = {"Accept": "application/problem+json"}
+    reply = await caller.send(method, path, json=body, headers=accept)
+    assert reply.status == status
+    assert reply.headers["Content-Type"].startswith("application/problem+json")
+    assert says in reply.json["detail"]
+    assert reply.json["status"] == status
+    assert reply.json["code"]
+    assert reply.json["request_id"] == reply.headers["X-Request-Id"]

@@ -357,5 +357,7 @@ def _encode(body: object) -> bytes:
 
 
 def _cached(context: Context, body: object) -> Answer:
-    depends = frozenset({*_TOPICS, group_topic(context.principal.group)})
+    depends = frozenset(
+        {*_TOPICS, table_topic("directus_settings"), group_topic(context.principal.group)}
+    )
     return Answer(_encode(body), depends=depends, scope="user", cacheable=True)

@@ -196,7 +196,7 @@ def _cut(image: Sql, *, admin: bool) -> Sql:
 
 
 def _action(context: Context) -> Sql:
-    """A row whose status became "deleted" was deleted, whoever looks at the list."""
+    """A row whose status became "deleted" was deleted; a message that answers one is a REPLY."""
     others = {
         table.name: table.status_column or ""
         for table in context.catalogue.tables.values()
@@ -208,7 +208,9 @@ def _action(context: Context) -> Sql:
         + status
         + raw(" AND a.after ->> ")
         + status
-        + raw(" = '" + DELETED_STATUS + "' THEN 'DELETE' ELSE a.action END")
+        + raw(" = '" + DELETED_STATUS + "' THEN 'DELETE'")
+        + raw(" WHEN a.table_name = 'directus_messages' AND a.action = 'ADD'")
+        + raw(" AND a.after ->> 'response_to' IS NOT NULL THEN 'REPLY' ELSE a.action END")
     )
 
 
