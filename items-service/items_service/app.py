@@ -1,14 +1,39 @@
 """What is connected to what."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 from aiohttp import web
 
 from items_service.handlers import activity
+from items_service.keys import BULK, IMPORTS
 from items_service.routes import ROUTES
 from items_service.settings import Settings
+from shared.changes import Changes
+from shared.database import Database
 from shared.service import create_app
+from shared.stamps import Invalidation, note_reader
 
 
 def make_app(settings: Settings) -> web.Application:
-    app = create_app(settings, ROUTES, contexts=[activity.following])
+    # long transactions of few callers must not take the connections of all others
+    database = Database(
+        settings.database_url.get_secret_value(),
+        size=2 * settings.imports,
+        statement_timeout=settings.bulk_statement_timeout,
+        application="directoire bulk",
+    )
+    invalidation = Invalidation(
+        settings.redis_url.get_secret_value(), settings.redis_prefix, note=note_reader(database)
+    )
+
+    async def bulk(_app: web.Application) -> AsyncIterator[None]:
+        yield
+        await invalidation.close()
+        await database.close()
+
+    app = create_app(settings, ROUTES, contexts=[activity.following, bulk])
+    app[BULK] = Changes(database, invalidation)
+    app[IMPORTS] = asyncio.Semaphore(settings.imports)
     app.on_shutdown.append(activity.end_streams)
     return app

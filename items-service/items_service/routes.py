@@ -9,5 +9,6 @@ ROUTES = [
     get("activity", activity.list_activity),
     get("activity/stream", activity.stream),
     Route("GET", "/asyncapi.json", activity.describe, versioned=False, public=True),
+    post("utils/import/{table}", utilities.import_rows),
     post("utils/sort/{table}", utilities.sort),
 ]

@@ -1,7 +1,10 @@
 """What items-service reads from its environment."""
 
+from pydantic import Field
+
 from shared.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
-    """Nothing of its own yet."""
+    imports: int = Field(default=4, ge=1, le=100)  # imports, and exports, at once
+    bulk_statement_timeout: float = Field(default=600.0, gt=0)  # seconds, of these alone

@@ -108,6 +108,10 @@ class Session:
             table, schema_name="public", columns=list(columns), records=records
         )
 
+    async def copy_temporary(self, table: str, records: Iterable[Sequence[object]]) -> str:
+        """Into a temporary table of this transaction."""
+        return await self._connection.copy_records_to_table(table, records=records)
+
 
 class Joined:
     """One transaction for everything a task asks of a database, from ``begin`` on.

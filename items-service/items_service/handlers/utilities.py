@@ -1,13 +1,89 @@
 """The modern utilities over rows."""
 
-from aiohttp import web
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Final
 
+from aiohttp import BodyPartReader, MultipartReader, web
+
+from items_service.keys import BULK, IMPORTS
+from items_service.operations.importing import import_file, may_import
 from items_service.operations.sorting import sort_row
-from shared.http import CONTEXT, no_content, read_body
+from items_service.operations.tabular import format_of
+from shared.brackets import Query, flag
+from shared.errors import ApiError, Forbidden, InvalidRequest, UnsupportedMediaType
+from shared.http import CONTEXT, no_content, read_body, read_query, respond
 from shared.service import CHANGES
+
+_PIECE: Final = 64 * 1024  # bytes
+_MOST_READ_ON: Final = 256 * 1024 * 1024
 
 
 async def sort(request: web.Request) -> web.Response:
     body = await read_body(request)
     await sort_row(request.app[CHANGES], request[CONTEXT], request.match_info["table"], body)
     return no_content()
+
+
+async def import_rows(request: web.Request) -> web.Response:
+    """A multipart body with the part ``file``; ``dry_run`` stores nothing."""
+    context, table = request[CONTEXT], request.match_info["table"]
+    query = read_query(request)
+    may_import(context, table)
+    part = await _file(request)
+    form = format_of(part.headers.get("Content-Type", ""), part.filename or "")
+    if form is None:
+        raise UnsupportedMediaType(
+            "an import is a file of type application/json, text/csv, application/x-ndjson, "
+            "application/xml or application/yaml"
+        )
+    places = request.app[IMPORTS]
+    if places.locked():
+        raise Forbidden("too many imports at once; try again when one is done")
+    chunks = _chunks(part)
+    dry_run = _says(query, "dry_run")
+    async with places:
+        try:
+            progress = await import_file(
+                request.app[BULK], context, table, form, chunks, dry_run=dry_run
+            )
+        except ApiError:
+            await _read_on(part)
+            raise
+    if _says(query, "dry_run"):
+        return respond(request, {"data": {"rows": progress.rows}})
+    return no_content()
+
+
+def _says(query: Query, name: str) -> bool:
+    """A bare key counts as yes."""
+    return name in query and (query[name] == "" or flag(query[name]))
+
+
+async def _file(request: web.Request) -> BodyPartReader:
+    if not request.content_type.startswith("multipart/"):
+        raise UnsupportedMediaType('an import is multipart/form-data with a part "file"')
+    try:
+        reader: MultipartReader = await request.multipart()
+        async for part in reader:
+            if isinstance(part, BodyPartReader) and part.name == "file":
+                return part
+    except (ValueError, AssertionError) as error:
+        raise InvalidRequest(f"the multipart body is broken: {error}") from error
+    raise InvalidRequest('the body has no part "file"', field="file")
+
+
+async def _chunks(part: BodyPartReader) -> AsyncIterator[bytes]:
+    try:
+        while chunk := await part.read_chunk(_PIECE):
+            yield chunk
+    except (ValueError, AssertionError) as error:
+        raise InvalidRequest(f"the multipart body is broken: {error}") from error
+
+
+async def _read_on(part: BodyPartReader) -> None:
+    """Clients look for the answer when they have sent everything; within reason they may."""
+    with suppress(Exception):
+        for _ in range(_MOST_READ_ON // _PIECE):
+            if not await part.read_chunk(_PIECE):
+                break

@@ -522,13 +522,13 @@ def _batch(to: Writer, rows: Sequence[Mapping[str, object]]) -> Batch:
         key=to.key,
         columns=tuple(columns[name] for name in rows[0]),
         rows=rows,
-        automatic=_automatic(to, created=True),
-        automatic_update=_automatic(to, created=False),
+        automatic=automatic_values(to, created=True),
+        automatic_update=automatic_values(to, created=False),
         actor=to.actor,
     )
 
 
-def _automatic(to: Writer, *, created: bool) -> dict[str, Sql]:
+def automatic_values(to: Writer, *, created: bool) -> dict[str, Sql]:
     """What the server fills in: who and when."""
     table = to.table
     users = [table.user_update_column] + [table.user_create_column] * created

@@ -121,7 +121,7 @@ def put(batch: Batch, shown: Sql, allowed: Sequence[Sql], *, add: bool, edit: bo
         parts.append(raw("SELECT * FROM inserted"))
     shown += batch.version
     if add and batch.key.auto_increment:
-        shown += raw(", ") + _follow(batch.table, batch.key)
+        shown += raw(", ") + follow(batch.table, batch.key)
     rows = raw("(") + join(" UNION ALL ", parts) + raw(")")
     return (
         raw("WITH ")
@@ -290,18 +290,22 @@ def _update(batch: Batch, allowed: Sequence[Sql]) -> Sql:
     )
 
 
-def _follow(table: Table, key: Column) -> Sql:
-    """Moves the sequence of the key on to an explicit id, never back and never to its end.
-
-    The lock keeps two of these from crossing; ``nextval`` alone cannot get past a far id meanwhile.
-    """
-    sequence = (
+def sequence_of(table: Table, key: Column) -> Sql:
+    return (
         raw("pg_get_serial_sequence(")
         + literal(table_name(table).render()[0])
         + raw(", ")
         + literal(key.name)
         + raw(")::regclass")
     )
+
+
+def follow(table: Table, key: Column) -> Sql:
+    """Moves the sequence of the key on to an explicit id, never back and never to its end.
+
+    The lock keeps two of these from crossing; ``nextval`` alone cannot get past a far id meanwhile.
+    """
+    sequence = sequence_of(table, key)
     last = raw("coalesce(pg_sequence_last_value(") + sequence + raw("), 0)")
     lock = literal(str((_SEQUENCE_LOCK << 32) | table.oid))
     id_ = TABLE + raw(".") + ident(key.name)
