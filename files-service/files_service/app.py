@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -11,6 +12,7 @@ from aiohttp import web
 from files_service.keys import ACCESS, CONTENTS, LIMITS, RULES, THUMBNAILS
 from files_service.operations import resumable
 from files_service.operations.access import Access
+from files_service.operations.exports import store_next_export
 from files_service.operations.limits import Limits
 from files_service.operations.resumable import Rules
 from files_service.operations.thumbnails import Thumbnails
@@ -19,7 +21,9 @@ from files_service.routes import ROUTES
 from files_service.settings import Settings
 from files_service.store.contents import Contents, open_contents
 from shared.errors import ApiError
-from shared.service import DATABASE, create_app
+from shared.service import CHANGES, DATABASE, create_app
+
+_LOOK_EVERY: Final = 1.0  # seconds
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +48,14 @@ def make_app(settings: Settings) -> web.Application:
         yield
         await made.close()
 
-    app = create_app(settings, ROUTES, contexts=[thumbnails, sweeping])
+    async def exporting(app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(_store_exports(app))
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    app = create_app(settings, ROUTES, contexts=[thumbnails, sweeping, exporting])
     app[CONTENTS] = contents_of(settings)
     app[ACCESS] = Access(public=settings.public_files)
     app[LIMITS] = Limits(settings.upload_limit, settings.upload_count, settings.body_limit)
@@ -72,3 +83,15 @@ async def _sweep(app: web.Application, every: float) -> None:
         else:
             if cleared:
                 log.info("cleared bytes without a record", count=cleared)
+
+
+async def _store_exports(app: web.Application) -> None:
+    """Take exports into the library as they are made."""
+    while True:
+        try:
+            found = await store_next_export(app[CHANGES], app[CONTENTS])
+        except (ApiError, OSError) as error:
+            log.warning("an export waits for its place in the library", reason=str(error))
+            found = False
+        if not found:
+            await asyncio.sleep(_LOOK_EVERY)

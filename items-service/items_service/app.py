@@ -7,11 +7,12 @@ from aiohttp import web
 
 from items_service.handlers import activity
 from items_service.keys import BULK, IMPORTS
+from items_service.operations.jobs import JobRunner
 from items_service.routes import ROUTES
 from items_service.settings import Settings
 from shared.changes import Changes
 from shared.database import Database
-from shared.service import create_app
+from shared.service import DATABASE, KNOWLEDGE, create_app
 from shared.stamps import Invalidation, note_reader
 
 
@@ -19,7 +20,7 @@ def make_app(settings: Settings) -> web.Application:
     # long transactions of few callers must not take the connections of all others
     database = Database(
         settings.database_url.get_secret_value(),
-        size=2 * settings.imports,
+        size=3 * settings.imports,
         statement_timeout=settings.bulk_statement_timeout,
         application="directoire bulk",
     )
@@ -27,8 +28,12 @@ def make_app(settings: Settings) -> web.Application:
         settings.redis_url.get_secret_value(), settings.redis_prefix, note=note_reader(database)
     )
 
-    async def bulk(_app: web.Application) -> AsyncIterator[None]:
+    async def bulk(app: web.Application) -> AsyncIterator[None]:
+        runner = JobRunner(app[BULK], app[DATABASE], app[KNOWLEDGE], settings.imports)
+        task = asyncio.create_task(runner.run())
         yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         await invalidation.close()
         await database.close()
 

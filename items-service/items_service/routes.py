@@ -1,8 +1,8 @@
 """Everything items-service serves, as one table."""
 
-from items_service.handlers import activity, utilities
+from items_service.handlers import activity, jobs, utilities
 from shared.row_routes import row_routes
-from shared.service import Route, get, post
+from shared.service import Route, delete, get, post
 
 ROUTES = [
     *row_routes(),
@@ -10,5 +10,10 @@ ROUTES = [
     get("activity/stream", activity.stream),
     Route("GET", "/asyncapi.json", activity.describe, versioned=False, public=True),
     post("utils/import/{table}", utilities.import_rows),
+    post("utils/export/{table}", utilities.export_rows),
+    get("utils/jobs", jobs.list_jobs),
+    get("utils/jobs/{id}", jobs.get_job),
+    delete("utils/jobs/{id}", jobs.cancel_job),
+    get("utils/jobs/{id}/rejects", jobs.rejects),
     post("utils/sort/{table}", utilities.sort),
 ]

@@ -7,7 +7,9 @@ from typing import Final
 from aiohttp import BodyPartReader, MultipartReader, web
 
 from items_service.keys import BULK, IMPORTS
+from items_service.operations.exporting import may_export
 from items_service.operations.importing import import_file, may_import
+from items_service.operations.jobs import begin_export, begin_import
 from items_service.operations.sorting import sort_row
 from items_service.operations.tabular import format_of
 from shared.brackets import Query, flag
@@ -37,11 +39,16 @@ async def import_rows(request: web.Request) -> web.Response:
             "an import is a file of type application/json, text/csv, application/x-ndjson, "
             "application/xml or application/yaml"
         )
+    chunks = _chunks(part)
+    dry_run = _says(query, "dry_run")
+    if _says(query, "background"):
+        id_ = await begin_import(request.app[BULK], context, table, form, chunks, dry_run=dry_run)
+        response = respond(request, {"data": {"id": id_, "job": f"/utils/jobs/{id_}"}}, status=202)
+        response.headers["Location"] = f"/utils/jobs/{id_}"
+        return response
     places = request.app[IMPORTS]
     if places.locked():
         raise Forbidden("too many imports at once; try again when one is done")
-    chunks = _chunks(part)
-    dry_run = _says(query, "dry_run")
     async with places:
         try:
             progress = await import_file(
@@ -50,9 +57,31 @@ async def import_rows(request: web.Request) -> web.Response:
         except ApiError:
             await _read_on(part)
             raise
-    if _says(query, "dry_run"):
+    if dry_run:
         return respond(request, {"data": {"rows": progress.rows}})
     return no_content()
+
+
+async def export_rows(request: web.Request) -> web.Response:
+    """Made in the background: 204, and the address of the job for whoever wants to wait."""
+    context, table = request[CONTEXT], request.match_info["table"]
+    may_export(context, table)
+    body = await read_body(request)
+    if not isinstance(body.get("query"), dict):
+        raise InvalidRequest('"query" is required: an object', field="query")
+    form = body.get("format")
+    if not isinstance(form, str) or not form:
+        raise InvalidRequest('"format" is required: csv, csv_utf8, json, xml, yaml', field="format")
+    file = body.get("file")
+    arguments = {
+        "query": body["query"],
+        "format": form,
+        "file": file if isinstance(file, dict) else None,
+    }
+    id_ = await begin_export(request.app[BULK], context, table, arguments)
+    response = no_content(204)
+    response.headers["Location"] = f"/utils/jobs/{id_}"
+    return response
 
 
 def _says(query: Query, name: str) -> bool:

@@ -61,6 +61,7 @@ class ImportFailed(ApiError):
         first = progress.faults[0]
         count = f"{MOST_ERRORS} or more" if progress.more else str(len(progress.faults))
         super().__init__(f"Nothing was imported; faults: {count}. Row {first.row}: {first.message}")
+        self.progress = progress
         self.errors = grouped(progress.faults)
 
 
