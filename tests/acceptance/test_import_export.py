@@ -47,7 +47,10 @@ async def export(api: Api, table: str, form: str, query: object, **file: str) ->
 async def library_file(api: Api, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     assert job["state"] == "done", job
     record = (await api.get(f"files/{job['result']['file']}")).data
-    return record, (await api.get(record["url"])).content
+    headers = {"Authorization": f"Bearer {api.token}"}
+    url = api.base_url.rstrip("/") + record["url"]
+    async with api.session.get(url, headers=headers) as response:
+        return record, await response.read()
 
 
 async def test_a_job_imports_and_tells_its_progress(api: Api, unique: str) -> None:
