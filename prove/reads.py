@@ -107,7 +107,7 @@ async def keep_writing(stack: Stack, watched: Watched, stop: asyncio.Event) -> N
         method, path, body = watched.write(register.begin(time.monotonic()))
         for attempt in itertools.count():
             status, answer, _ = await stack.send(turn + attempt, method, path, body)
-            refused = isinstance(answer, dict) and answer.get("success") is False
+            refused = status == 200 and answer.get("success") is False
             if status == 200 and not refused:
                 break
             if attempt and (refused or status in watched.again):
@@ -117,6 +117,7 @@ async def keep_writing(stack: Stack, watched: Watched, stop: asyncio.Event) -> N
                 break
             if status not in _WAITED | {0}:
                 raise AssertionError((watched.name, status, answer))
+            await asyncio.sleep(PAUSE)
         register.end(time.monotonic())
         await asyncio.sleep(PAUSE)
 

@@ -24,6 +24,8 @@ from shared.rows.values import Unfit, compared, comparison_type
 from shared.sql import FixedSql, Sql
 
 _KEPT: Final = 2048  # compiled statements a process remembers
+_SHAPES_AN_ITEM: Final = ("columns", "columns_visible", "depth", "preview")
+_CACHE_BUSTER: Final = "_"  # what clients add to get past caches in between; means nothing here
 _LONGEST: Final = 2_000  # characters of parameters that are still remembered
 
 
@@ -45,7 +47,8 @@ _compiled: dict[object, _Compiled] = {}
 
 async def list_rows(database: Database, context: Context, table: str, query: Query) -> Answer:
     """Raises Forbidden, NotFound (administrators), InvalidRequest naming the unknown thing."""
-    shape = ("list", table, context.version, context.settings.rows_per_page, _frozen(query))
+    shaping = {name: value for name, value in query.items() if name != _CACHE_BUSTER}
+    shape = ("list", table, context.version, context.settings.rows_per_page, _frozen(shaping))
     known = _recall(shape, context)
     if known is None:
         plan = plan_list(context, table, parse_list(query))
@@ -104,7 +107,8 @@ async def get_row(
     database: Database, context: Context, table: str, key: str, query: Query
 ) -> Answer:
     """A missing or hidden row is an empty list (reading 66). Raises as list_rows."""
-    shape = ("item", table, context.version, _frozen(query))
+    shaping = {name: query[name] for name in _SHAPES_AN_ITEM if name in query}
+    shape = ("item", table, context.version, _frozen(shaping))
     known = _recall(shape, context)
     if known is None:
         plan = plan_item(
