@@ -81,6 +81,7 @@ test: $(VENV)/.dev $(VENV)/.clients  ## all tests, beside real throw-away server
 
 bench: $(VENV)/.dev  ## requests a second, each beside its floor
 	@$(RUN) -m benchmarks
+	@$(RUN) -m benchmarks.files
 	@$(RUN) -m local_cluster.throwaway -- $(RUN) -m benchmarks.feed
 
 prove-uploads: $(VENV)/.dev  ## 200 uploads while their receivers are killed; every byte is checked
