@@ -6,6 +6,7 @@ The private key is only at the gateway. A service holds the public keys and beli
 import secrets
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import jwt
@@ -98,21 +99,26 @@ class _Verified:
 class IdentityVerifier:
     """Checks tokens of the gateway; remembers a verified one until it expires."""
 
-    def __init__(self, public_keys: str, audience: str = INSIDE) -> None:
-        """``public_keys`` is a JWK set as JSON text. Raises ValueError when it is none."""
+    def __init__(
+        self, public_keys: str, audience: str = INSIDE, *, file: Path | None = None
+    ) -> None:
+        """``public_keys`` is a JWK set as JSON text. Raises ValueError when it is none.
+
+        ``file`` is where they came from: keys that are put there later are believed, and those
+        that are gone are not, from the next token on that is not remembered.
+        """
         self._audience = audience
         self._verified: dict[str, _Verified] = {}
-        try:
-            keys = msgspec.json.decode(public_keys, type=dict[str, list[dict[str, str]]])["keys"]
-            self._keys = {key["kid"]: OKPAlgorithm.from_jwk(dict(key)) for key in keys}
-        except (msgspec.MsgspecError, KeyError, jwt.PyJWTError) as error:
-            raise ValueError("IDENTITY_PUBLIC_KEYS must be a JWK set with EdDSA keys") from error
+        self._file = file
+        self._read_at = None if file is None else _written(file)
+        self._keys = _keys_in(public_keys)
 
     def verify(self, token: str) -> Principal:
         """The principal the gateway vouches for. Raises Unauthorized for anything else."""
         known = self._verified.get(token)
         if known is not None and time.time() < known.until:
             return known.principal
+        self._read_again()
         try:
             key = self._keys[jwt.get_unverified_header(token).get("kid", "")]
             claims = jwt.decode(
@@ -130,3 +136,33 @@ class IdentityVerifier:
             self._verified.clear()
         self._verified[token] = _Verified(float(claims["exp"]), principal)
         return principal
+
+    def _read_again(self) -> None:
+        """Keys rotate without a restart. A file that is away or broken changes nothing."""
+        if self._file is None:
+            return
+        written = _written(self._file)
+        if written is None or written == self._read_at:
+            return
+        try:
+            self._keys = _keys_in(self._file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return  # half written: the next token looks again
+        self._read_at = written
+        self._verified.clear()
+
+
+def _written(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
+def _keys_in(public_keys: str) -> dict[str, object]:
+    try:
+        keys = msgspec.json.decode(public_keys, type=dict[str, list[dict[str, str]]])["keys"]
+        return {key["kid"]: OKPAlgorithm.from_jwk(dict(key)) for key in keys}
+    except (msgspec.MsgspecError, KeyError, jwt.PyJWTError) as error:
+        raise ValueError("IDENTITY_PUBLIC_KEYS must be a JWK set with EdDSA keys") from error

@@ -1,6 +1,7 @@
 """What every service behind the gateway is made of, and what is connected to what."""
 
 import asyncio
+import os
 import signal
 import socket
 import time
@@ -134,7 +135,10 @@ def create_app(
     app[CHANGES] = Changes(database, invalidation)
     app[KNOWLEDGE] = Knowledge(database)
     app[HEALTH] = health
-    app[VERIFIER] = IdentityVerifier(settings.identity_public_keys)
+    keys_file = os.environ.get("IDENTITY_PUBLIC_KEYS_FILE")
+    app[VERIFIER] = IdentityVerifier(
+        settings.identity_public_keys, file=Path(keys_file) if keys_file else None
+    )
     app[_PUBLIC] = public
     app[_LEASED] = leased
     app[IDEMPOTENCY] = Idempotency(app[CHANGES])

@@ -1,6 +1,8 @@
 """A service believes its gateway and nobody else."""
 
+import json
 import time
+from pathlib import Path
 
 import jwt
 import pytest
@@ -98,3 +100,26 @@ def test_a_remembered_token_still_expires(monkeypatch: pytest.MonkeyPatch) -> No
 def test_keys_that_are_none_are_refused_at_start(keys: str) -> None:
     with pytest.raises(ValueError, match="IDENTITY_PUBLIC_KEYS"):
         IdentityVerifier(keys)
+
+
+def test_keys_rotate_by_their_file_without_a_restart(tmp_path: Path) -> None:
+    old, new = generate_keys(), generate_keys()
+    file = tmp_path / "keys.json"
+    file.write_text(old.public_keys)
+    verifier = IdentityVerifier(old.public_keys, file=file)
+    by_old = IdentitySigner(old.private_key, old.key_id).sign(PRINCIPAL)
+    by_new = IdentitySigner(new.private_key, new.key_id).sign(PRINCIPAL)
+    assert verifier.verify(by_old) == PRINCIPAL
+    with pytest.raises(Unauthorized):
+        verifier.verify(by_new)
+    file.write_text('{"keys": [')
+    with pytest.raises(Unauthorized):
+        verifier.verify(by_new)
+    both = [json.loads(keys.public_keys)["keys"][0] for keys in (old, new)]
+    file.write_text(json.dumps({"keys": both}))
+    assert (verifier.verify(by_new), verifier.verify(by_old)) == (PRINCIPAL, PRINCIPAL)
+    file.write_text(json.dumps({"keys": both[1:]}))
+    other = Principal(user=6, group=3)
+    assert verifier.verify(IdentitySigner(new.private_key, new.key_id).sign(other)) == other
+    with pytest.raises(Unauthorized):
+        verifier.verify(by_old)
