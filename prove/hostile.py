@@ -66,6 +66,7 @@ LISTS = (
 WRITES = (
     ("POST", f"tables/{TABLE}/rows"), ("PUT", f"tables/{TABLE}/rows/4"),
     ("PATCH", f"tables/{TABLE}/rows/5"), ("POST", f"tables/{TABLE}/rows/bulk"),
+    ("PUT", f"tables/{OTHER}/rows/1"), ("POST", f"tables/{OTHER}/rows"),
     ("PUT", f"tables/{TABLE}/rows/bulk"), ("DELETE", f"tables/{TABLE}/rows/{{key}}"),
 )  # fmt: skip
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -229,7 +230,9 @@ class Hostile:
     def row(self) -> dict[str, Any]:
         """Of the table that is asked most: few columns, so that some of them are stored."""
         size = 1 + self._random.randrange(2)
-        names = [self._random.choice((*COLUMNS, "owner", "active", "id")) for _ in range(size)]
+        names = [
+            self._random.choice((*COLUMNS, "owner", "items", "active", "id")) for _ in range(size)
+        ]
         return {name: self.document(2) if self.one_in(3) else self.value() for name in names}
 
     def body(self) -> tuple[str | None, bytes]:
@@ -260,10 +263,8 @@ class Hostile:
                 method, pattern = self._random.choice(METHODS), self._random.choice(ROUTES)
                 body = self.body()
         path = pattern
-        if method == "DELETE" and "/columns/" in pattern:
-            path = path.replace(
-                "{table}", "fuzz_made"
-            )  # the table that is asked most keeps its own
+        if method == "DELETE" and (pattern == "tables/{table}" or "/columns/" in pattern):
+            path = path.replace("{table}", "fuzz_made")  # what is asked most has to stay
         for part, draw in (
             ("{table}", self.table), ("{key}", self.key), ("{column}", self.column),
             ("{made}", self.made), ("{value}", self.value),
@@ -355,6 +356,11 @@ class Fuzzed:
             "relationship_type": "MANYTOONE", "related_table": OTHER, "junction_key_right": "owner",
         }  # fmt: skip
         await self._set("POST", f"tables/{TABLE}/columns", relation)
+        back = {
+            "column_name": "items", "data_type": "ALIAS", "ui": "one_to_many",
+            "relationship_type": "ONETOMANY", "related_table": TABLE, "junction_key_right": "owner",
+        }  # fmt: skip
+        await self._set("POST", f"tables/{OTHER}/columns", back)
         owner = await self._set("POST", f"tables/{OTHER}/rows", {"name": "Ada", "active": 1})
         rows = [{"title": "row", "n": n, "active": n % 3, "owner": owner["id"]} for n in range(9)]
         await self._set("POST", f"tables/{TABLE}/rows/bulk", {"rows": rows})
