@@ -1,7 +1,19 @@
 """What an operation gives back: bytes for the client, and what the answer rests on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Another page: its relation to this one (RFC 8288), and the parameters that differ.
+
+    A parameter that is None is taken away.
+    """
+
+    rel: str
+    query: Mapping[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +24,7 @@ class Answer:
     ``scope``      whether everybody of the caller's group gets the same bytes, or this user only
     ``cacheable``  false where the topics cannot tell all the answer rests on
     ``version``    of the one row that is answered, for its strong tag (``shared.preconditions``)
-    ``next_offset``  where a list goes on that was cut at the largest size of an answer
+    ``links``      other pages of the same list
     """
 
     body: bytes
@@ -20,4 +32,4 @@ class Answer:
     scope: Literal["group", "user"] = "user"
     cacheable: bool = False
     version: str | None = None
-    next_offset: int | None = None
+    links: tuple[Link, ...] = ()

@@ -30,19 +30,25 @@ def collection(
     *,
     has_status: bool,
     meta: bool = True,
+    more: Mapping[str, object] | None = None,
 ) -> bytes:
-    """A list of rows. ``counts`` None: only what the answer itself holds is counted."""
+    """A list of rows. ``counts`` None: only what the answer itself holds is counted.
+
+    ``more`` stands in the meta, on 1.0 beside the rows.
+    """
     named: dict[str, int] = {}
     if counts is not None and has_status:
         named = {name: counts.get(status, 0) for status, name in STATUS_NAMES.items()}
     entries = len(rows) if counts is None else sum(counts.values())
     if version is ApiVersion.V1_0:
-        return encode({**named, "total": entries, "rows": rows})
+        return encode({**named, "total": entries, **(more or {}), "rows": rows})
     if not meta:
         return encode({"data": rows})
     said: dict[str, Any] = {"table": table, "type": "collection", "total": len(rows)}
     if counts is not None:
         said |= {**named, "total_entries": entries}
+    if more:
+        said |= more
     return encode({"meta": said, "data": rows})
 
 

@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from shared.answers import Answer
+from shared.answers import Answer, Link
 from shared.brackets import Query, parse_brackets
 from shared.context import Context
 from shared.errors import (
@@ -136,11 +136,16 @@ def respond(request: web.Request, answer: object, status: int = 200) -> web.Resp
         response.headers[SCOPE_HEADER] = answer.scope
     if answer.version is not None or request.method in {"GET", "HEAD"}:
         response.headers["ETag"] = entity_tag(answer.body, answer.version)
-    if answer.next_offset is not None:
-        url = request.rel_url.without_query_params("perPage", "currentPage")
-        url = url.update_query({"limit": "-1", "offset": str(answer.next_offset)})
-        response.headers["Link"] = f'<{url}>; rel="next"'
+    if answer.links:
+        response.headers["Link"] = ", ".join(_link(request, link) for link in answer.links)
     return response
+
+
+def _link(request: web.Request, link: Link) -> str:
+    gone = [name for name, value in link.query.items() if value is None]
+    set_ = {name: value for name, value in link.query.items() if value is not None}
+    url = request.rel_url.without_query_params(*gone).update_query(set_)
+    return f'<{url}>; rel="{link.rel}"'
 
 
 def version_of(path: str) -> ApiVersion:

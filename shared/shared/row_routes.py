@@ -8,7 +8,7 @@ from aiohttp import web
 from shared import rows
 from shared.answers import Answer
 from shared.http import CONTEXT, read_body, read_query, respond
-from shared.rows import entries
+from shared.rows import entries, lookups
 from shared.service import CHANGES, DATABASE, Route, any_update, delete, get, patch, post, put
 
 
@@ -28,6 +28,20 @@ async def get_row(request: web.Request) -> web.Response:
 
 async def list_revisions(request: web.Request) -> web.Response:
     answer = await entries.list_revisions(
+        request.app[DATABASE], request[CONTEXT], _table(request), _key(request), read_query(request)
+    )
+    return respond(request, answer)
+
+
+async def typeahead(request: web.Request) -> web.Response:
+    answer = await lookups.typeahead(
+        request.app[DATABASE], request[CONTEXT], _table(request), read_query(request)
+    )
+    return respond(request, answer)
+
+
+async def audit(request: web.Request) -> web.Response:
+    answer = await lookups.audit(
         request.app[DATABASE], request[CONTEXT], _table(request), _key(request), read_query(request)
     )
     return respond(request, answer)
@@ -95,6 +109,8 @@ def row_routes(*tables: str) -> list[Route]:
     table = "{table:" + "|".join(tables) + "}" if tables else "{table}"
     rows_of = f"tables/{table}/rows"
     return [
+        get(f"tables/{table}/typeahead", typeahead),
+        get(f"tables/{table}/meta/{{id}}", audit),
         get(rows_of, list_rows),
         post(rows_of, create_row),
         put(rows_of, update_rows),

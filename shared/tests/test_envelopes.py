@@ -11,7 +11,7 @@ ROWS: list[dict[str, Any]] = [{"id": 1}, {"id": 2}]
 
 
 def collection(version: ApiVersion, counts: dict[str, int] | None, **more: bool) -> Any:
-    settings = {"has_status": True, **more}
+    settings: dict[str, Any] = {"has_status": True, **more}
     return json.loads(envelopes.collection(version, "t", ROWS, counts, **settings))
 
 

@@ -10,6 +10,7 @@ from typing import Final, LiteralString
 
 from shared.catalogue import Column, Table
 from shared.column_types import Kind
+from shared.rows import cursor
 from shared.rows.access import FAR, NEAR, TABLE, Field
 from shared.rows.operators import NOTHING, OPERATORS, RowTest, contains, one_of
 from shared.rows.plan import (
@@ -180,7 +181,7 @@ def _source(plan: ReadPlan) -> Sql:
 
 
 def _conditions(plan: ReadPlan) -> list[Sql]:
-    conditions = [plan.visible]
+    conditions = [plan.visible, cursor.condition(plan.orders, plan.cursor)]
     for column, words in plan.one_of:
         conditions.append(_status_or(plan.table, column, words))
     conditions.append(_joined(plan.joins, _chain(plan.filters)))
@@ -353,12 +354,17 @@ def _counts(plan: ReadPlan, counts: Counts) -> Sql:
     status = EMPTY
     if counts.status is not None:
         status = text_operand(counts.status, TABLE)
+    rows = (plan.source or table_name(table)) + raw(" AS t") + where([plan.visible])
+    status = status or raw("NULL::text")
+    if counts.budget is not None:
+        most = literal(str(counts.budget + 1))
+        rows = raw("(SELECT ") + status + raw(" AS status FROM ") + rows + raw(" LIMIT ")
+        rows += most + raw(") b")
+        status = raw("b.status")
     return (
         raw("SELECT ")
-        + (status or raw("NULL::text"))
+        + status
         + raw(" AS status, count(*) AS n FROM ")
-        + (plan.source or table_name(table))
-        + raw(" AS t")
-        + where([plan.visible])
-        + (raw(" GROUP BY ") + status if status else EMPTY)
+        + rows
+        + (raw(" GROUP BY 1") if counts.status is not None else EMPTY)
     )

@@ -18,7 +18,7 @@ from shared.identity import ADMINISTRATORS
 from shared.rights import Rights
 from shared.rows.access import access, activity_access
 from shared.rows.parse import ListQuery, Order, parse_list
-from shared.rows.plan import plan_access
+from shared.rows.plan import ReadPlan, plan_access
 from shared.rows.read import fetch_list
 from shared.sql import raw
 from shared.versions import ApiVersion
@@ -98,13 +98,26 @@ async def list_revisions(
     """
     access(context, table)
     asked = parse_list(query)
-    one_of = (*asked.one_of, ("table_name", (table,)), ("row_id", (key,)))
-    asked = replace(asked, columns=asked.columns or _REVISION, one_of=one_of)
-    stored = context.catalogue.tables[ACTIVITY]
-    where = activity_access(context, stored, _EVERYBODY.of(stored))
-    plan = replace(plan_access(context, where, asked), counts=None)
+    asked = replace(asked, columns=asked.columns or _REVISION)
+    plan = _plan_of_row(context, table, key, asked)
     rows, _counts = await fetch_list(database, plan)
     return Answer(_collection(context, rows, None, meta=plan.meta))
+
+
+async def entry_at(
+    database: Database, context: Context, row: tuple[str, str], asked: ListQuery, order: Order
+) -> dict[str, Any] | None:
+    """The first entry of a row, table and key, in this order."""
+    plan = _plan_of_row(context, *row, replace(asked, orders=(order,)))
+    rows, _counts = await fetch_list(database, plan)
+    return rows[0] if rows else None
+
+
+def _plan_of_row(context: Context, table: str, key: str, asked: ListQuery) -> ReadPlan:
+    one_of = (*asked.one_of, ("table_name", (table,)), ("row_id", (key,)))
+    stored = context.catalogue.tables[ACTIVITY]
+    where = activity_access(context, stored, _EVERYBODY.of(stored))
+    return replace(plan_access(context, where, replace(asked, one_of=one_of)), counts=None)
 
 
 def position(given: object) -> int:

@@ -6,7 +6,7 @@ Source: contract, sections 5 and 6.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from shared.brackets import Query, Value, as_list, flag
 from shared.errors import InvalidRequest, InvalidValue
@@ -14,6 +14,7 @@ from shared.rows.operators import ALIASES, OPERATORS
 
 MAX_ROWS: Final = 10_000  # of one answer (reading 64)
 MAX_DEPTH: Final = 3  # of relations to embed
+_COUNTS: Final[tuple["Count", ...]] = ("exact", "estimated", "none")
 MAX_JOINS: Final = 5
 MAX_CONDITIONS: Final = 100  # filters, orders and `in` of one request, each
 _LARGEST: Final = 2**53  # beyond it JSON clients cannot count
@@ -34,6 +35,9 @@ class Filter:
 class Order:
     column: str
     descending: bool = False
+
+
+Count = Literal["exact", "estimated", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class ListQuery:
     depth: int | None = None  # of relations to embed
     joins: tuple[Join, ...] = ()
     groups: tuple[str, ...] = ()
+    cursor: str | None = None
+    count: Count | None = None
 
 
 def parse_list(query: Query) -> ListQuery:
@@ -89,6 +95,8 @@ def parse_list(query: Query) -> ListQuery:
         meta=wants_meta(query),
         depth=parse_depth(query),
         joins=_joins(query.get("joins")),
+        cursor=_cursor(query),
+        count=_count(query),
         groups=tuple(dict.fromkeys(as_list(query.get("group_by")) + as_list(query.get("groups")))),
     )
 
@@ -192,6 +200,28 @@ def _either(column: str, logical: Value | None) -> bool:
     if word not in {"", "and", "or"}:
         raise InvalidRequest(f'"logical" of the filter on "{column}" is and or or', field=column)
     return word == "or"
+
+
+def _cursor(query: Query) -> str | None:
+    value = query.get("cursor")
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        raise InvalidRequest("cursor is one word", field="cursor")
+    for name in ("offset", "currentPage", "group_by", "groups", "single"):
+        if query.get(name):
+            raise InvalidRequest(f"{name} and cursor do not go together", field="cursor")
+    return value or "start"
+
+
+def _count(query: Query) -> Count | None:
+    word = _word(query.get("count")).lower()
+    for known in _COUNTS:
+        if word == known:
+            return known
+    if word:
+        raise InvalidRequest("count is exact, estimated or none", field="count")
+    return None
 
 
 def _joins(value: Value | None) -> tuple[Join, ...]:

@@ -24,8 +24,9 @@ from shared.rows.access import (
     relation_path,
     shown_columns,
 )
+from shared.rows.cursor import Cursor, decode, order_fields
 from shared.rows.operators import OPERATORS, RowTest
-from shared.rows.parse import MAX_ROWS, Filter, ListQuery
+from shared.rows.parse import MAX_ROWS, Count, Filter, ListQuery
 from shared.rows.relations import NONE, Relations, plan_relations, with_key
 from shared.rows.through import MAX_STEPS, Follower, Hop, Joined, text_columns
 from shared.sql import EMPTY, Sql
@@ -33,6 +34,7 @@ from shared.stamps import SCHEMA, group_topic, table_topic
 from shared.versions import ApiVersion
 
 _OLD_SEARCH_TYPES: Final = frozenset({"VARCHAR", "INT"})
+BUDGET: Final = 100_000  # rows that are counted one by one for a list that did not ask for it
 _DEFAULT_STATUS: Final = ("1",)
 _NEWEST_FIRST: Final = frozenset({"directus_activity"})
 
@@ -107,6 +109,7 @@ class Counts:
 
     kept: bool
     status: Column | None
+    budget: int | None = None  # rows to count at most; past it the counts are estimates
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,9 @@ class ReadPlan:
     text_behind: tuple[Through, ...] = ()
     joins: tuple[Joined, ...] = ()
     groups: tuple[Column, ...] = ()  # one row of each combination
+    cursor: Cursor | None = None
+    count: Count | None = None  # as asked for
+    paged: bool = False  # by number of the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +188,12 @@ def plan_access(context: Context, where: Access, query: ListQuery) -> ReadPlan:
         context, where, query.columns, query.depth, any_status=query.any_status
     )
     fields = with_key(where, shown_columns(where, query.columns), relations)
+    orders = _orders(where, query)
+    cursor = None
+    if query.cursor is not None:
+        primary_key(table)  # without one pages would overlap
+        cursor = decode(orders, query.cursor)
+        fields |= order_fields(orders)
     return ReadPlan(
         table=table,
         fields=fields,
@@ -191,11 +203,11 @@ def plan_access(context: Context, where: Access, query: ListQuery) -> ReadPlan:
         text=query.text,
         text_columns=_text_columns(context, where, query),
         text_behind=text_behind,
-        orders=_orders(where, query),
+        orders=orders,
         limit=limit,
         offset=offset,
         clipped=clipped,
-        counts=_counts(where, visible) if wants_counts and not query.single else None,
+        counts=_counts(where, query, visible) if wants_counts and not query.single else None,
         single=query.single,
         meta=query.meta,
         depends=frozenset(depends | relations.topics | _topics(follower.used)),
@@ -209,6 +221,9 @@ def plan_access(context: Context, where: Access, query: ListQuery) -> ReadPlan:
         relations=relations,
         joins=joins,
         groups=tuple(where.own_column(name, "group_by") for name in query.groups),
+        cursor=cursor,
+        count=query.count,
+        paged=query.page is not None,
     )
 
 
@@ -353,10 +368,13 @@ def _orders(where: Access, query: ListQuery) -> tuple[tuple[Column, bool], ...]:
     return tuple(orders)
 
 
-def _counts(where: Access, visible: Sql) -> Counts:
+def _counts(where: Access, query: ListQuery, visible: Sql) -> Counts | None:
     table = where.table
+    if query.count == "none":
+        return None
     status = table.columns[table.status_column] if table.status_column is not None else None
     kept = table.managed and visible == EMPTY
     if where.source:  # of the activity everything is seen by administrators only
         kept = where.open
-    return Counts(kept, status)
+    budget = None if kept or query.count == "exact" else BUDGET
+    return Counts(kept, status, budget)

@@ -7,17 +7,17 @@ from typing import Any, Final
 import msgspec
 
 from shared import envelopes, failpoints
-from shared.answers import Answer
+from shared.answers import Answer, Link
 from shared.brackets import Query, Value, flag
 from shared.catalogue import Catalogue
 from shared.context import Context
 from shared.database import Database, Session
 from shared.rights import Rights
-from shared.rows import activity
+from shared.rows import activity, cursor
 from shared.rows.access import access
 from shared.rows.compile import KEY, compile_item, compile_list
 from shared.rows.embed import Envelope, Level, compile_levels, embed
-from shared.rows.parse import MAX_ROWS, parse_columns, parse_depth, parse_list, wants_meta
+from shared.rows.parse import parse_columns, parse_depth, parse_list, wants_meta
 from shared.rows.plan import ItemPlan, ReadPlan, plan_item, plan_list
 from shared.rows.relations import ROW_KEY, plan_relations
 from shared.rows.values import Unfit, compared, comparison_type
@@ -62,6 +62,7 @@ async def list_rows(database: Database, context: Context, table: str, query: Que
         records = await session.fetch(_statement(known))
         rows = _rows(plan, known.names, records)
         await embed(session, known.levels, rows, Envelope(context.version, plan.meta))
+        await failpoints.reach("rows.read")
     return _listed(context, plan, rows, records)
 
 
@@ -81,26 +82,73 @@ def _listed(
     context: Context, plan: ReadPlan, rows: list[dict[str, Any]], records: list[Any]
 ) -> Answer:
     table = plan.table.name
+    links: list[Link] = []
+    next_cursor = None
+    if plan.cursor is not None:
+        next_cursor = _next_cursor(plan, rows)
+        links = [Link("next", {"cursor": next_cursor})] if next_cursor is not None else []
+    elif not plan.single:
+        links = _links(plan, len(rows))
     if plan.single:
         row = rows[0] if rows else None
         body = envelopes.item(context.version, table, row, meta=plan.meta)
     else:
+        counts = _counts(plan, records)
+        more = {} if plan.cursor is None else {"next_cursor": next_cursor}
         body = envelopes.collection(
             context.version,
             table,
             rows,
-            _counts(plan, records),
+            counts,
             has_status=plan.table.status_column is not None,
             meta=plan.meta,
+            more=more | _counted(plan, counts),
         )
-    more = plan.clipped and len(rows) == MAX_ROWS
     return Answer(
         body,
         depends=plan.depends,
         scope=plan.scope,
-        cacheable=plan.cacheable and not more,
-        next_offset=plan.offset + MAX_ROWS if more else None,
+        cacheable=plan.cacheable,
+        links=tuple(links),
     )
+
+
+def _next_cursor(plan: ReadPlan, rows: list[dict[str, Any]]) -> str | None:
+    """Where the list goes on, when there may be more; takes the fields of the order away."""
+    last = None
+    for row in rows:
+        last = cursor.encode(plan.orders, row)
+    return last if plan.limit and len(rows) == plan.limit else None
+
+
+def _links(plan: ReadPlan, found: int) -> list[Link]:
+    """The pages around this one, by the parameters that differ; None takes a parameter away."""
+    if not plan.limit:
+        return []
+    links: list[Link] = []
+    starts = {"next": plan.offset + plan.limit} if found == plan.limit else {}
+    if plan.offset:
+        starts |= {"prev": max(0, plan.offset - plan.limit), "first": 0}
+    for rel, start in starts.items():
+        if plan.clipped:
+            changes = {"perPage": None, "currentPage": None, "limit": "-1", "offset": str(start)}
+        elif plan.paged and start % plan.limit == 0:
+            changes = {"currentPage": str(start // plan.limit)}
+        else:
+            changes = {"offset": str(start), "limit": str(plan.limit)}
+        links.append(Link(rel, changes))
+    return links
+
+
+def _counted(plan: ReadPlan, counts: Mapping[str, int] | None) -> dict[str, str]:
+    """How the counts came about, where that was asked for or they are not what they seem."""
+    if plan.counts is None or counts is None:
+        return {"count": "none"} if plan.count == "none" else {}
+    budget = plan.counts.budget
+    estimated = budget is not None and sum(counts.values()) > budget
+    if estimated:
+        return {"count": "estimated"}
+    return {"count": "exact"} if plan.count is not None else {}
 
 
 async def get_row(
