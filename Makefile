@@ -90,6 +90,9 @@ prove-uploads: $(VENV)/.dev  ## 200 uploads while their receivers are killed; ev
 prove-fuzz: $(VENV)/.dev  ## hostile requests for SECONDS (600): no fault of ours, ever
 	@$(RUN) -m prove.fuzz $(or $(SECONDS),600) $(SEED)
 
+prove-rights: $(VENV)/.dev  ## the rights matrix, and what is taken away, long
+	@RIGHTS_REQUESTS=100000 RIGHTS_ROUNDS=10000 RIGHTS_PAUSED=0.02 $(RUN) -m local_cluster.throwaway -- $(RUN) -m pytest -q --timeout=0 items-service/tests/test_rights_matrix.py tests/acceptance/test_at_once.py
+
 images:  ## one image a service
 	@for service in $(IMAGES); do docker build -f $$service/Dockerfile -t directoire/$$service . || exit 1; done
 
@@ -99,4 +102,4 @@ prove-feed: $(VENV)/.dev  ## writers, readers and a killer for SECONDS (180): th
 prove-reads: $(VENV)/.dev  ## READS (1000000) while everything breaks: none stale; MUTATION=lease|epoch|order finds some
 	@$(RUN) -m prove.reads $(or $(READS),1000000) $(MUTATION)
 
-.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed prove-reads prove-uploads images
+.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed prove-reads prove-uploads prove-rights images
