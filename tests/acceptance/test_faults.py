@@ -186,7 +186,7 @@ async def test_killing_any_one_process_loses_hides_and_ages_nothing(stack: Stack
         if message["data"]["action"] == "UPDATE"
     ]
     by_position = {int(message["sequence"]): message["data"] for message in messages}
-    seen = [(data["row"], data["after"]["n"]) for _, data in sorted(by_position.items())]
+    seen = [(data["row_id"], data["after"]["n"]) for _, data in sorted(by_position.items())]
     assert len(seen) == len(recorded), "a recorded change is not on the bus"
     for row in ids:
         expected = [entry["n"] for entry in recorded if entry["row_id"] == str(row)]
