@@ -2,7 +2,7 @@
 
 ``cursor=start`` begins; each answer names the next one in ``Link`` and in its body. Pages cost the
 same however deep they are, and rows that come or go elsewhere move none from one page to another.
-A cursor belongs to its order: with another one it is refused. (docs/decisions/0011)
+A cursor belongs to its order: with another one it is refused. (docs/decisions/0013)
 """
 
 import base64
