@@ -360,7 +360,7 @@ def _counts(plan: ReadPlan, counts: Counts) -> Sql:
         most = literal(str(counts.budget + 1))
         rows = raw("(SELECT ") + status + raw(" AS status FROM ") + rows + raw(" LIMIT ")
         rows += most + raw(") b")
-        status = raw("b.status")
+        status = raw("b.status") if counts.status is not None else raw("NULL::text")
     return (
         raw("SELECT ")
         + status
