@@ -26,6 +26,8 @@ $(VENV)/.uv: requirements/uv.txt
 
 $(VENV)/.packages: $(VENV)/.uv Makefile
 	@printf '%s\n' $(PACKAGES:%=$(CURDIR)/%) > "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/directoire.pth"
+	@printf '#!/bin/sh\nexec "%s/$(RUN)" -m directoire_cli "$$@"\n' "$(CURDIR)" > $(VENV)/bin/directoire
+	@chmod +x $(VENV)/bin/directoire
 	@touch $@
 
 $(VENV)/.run: $(VENV)/.packages requirements/runtime.txt requirements/local.txt
