@@ -78,7 +78,7 @@ def test_the_token_is_cut_and_nothing_else(query: str, kept: str, token: str | N
 
 
 async def test_a_public_route_needs_no_token_and_passes_no_identity(cluster: Cluster) -> None:
-    async with cluster.get("/storage/uploads/1.jpg?access_token=secret", None) as response:
+    async with cluster.get("/storage/uploads/1.jpg", None) as response:
         assert response.status == 200
     files = cluster.files
     assert files.seen == ["GET /storage/uploads/1.jpg"]

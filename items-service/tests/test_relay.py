@@ -310,7 +310,9 @@ async def test_without_redis_the_relay_tells_writers_not_to_wait(stack: Stack) -
     parts = urlsplit(server("REDIS_URL"))
     assert parts.hostname is not None
     async with fault_proxy(parts.hostname, parts.port or 6379) as proxy:
-        url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{proxy.port}"))
+        login = parts.netloc.rpartition("@")[0]
+        through = f"{login}@127.0.0.1:{proxy.port}" if login else f"127.0.0.1:{proxy.port}"
+        url = urlunsplit(parts._replace(netloc=through))
         writer = Invalidation(url, stack.prefix, note=note_reader(stack.database))
         async with stack.running(stack.relay(redis_url=url)):
 

@@ -50,6 +50,7 @@ class ObjectStore:
             [
                 str(weed), "mini", f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
                 f"-bucket={BUCKET}", "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
                 f"-s3.localSocket={self._folder}/s3.sock",
                 f"-filer.localSocket={self._folder}/filer.sock",
                 *(f"-{name}={port}" for name, port in ports.items()),

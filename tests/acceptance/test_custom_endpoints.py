@@ -30,7 +30,9 @@ async def hello(cluster: Cluster, api: Api, custom_port: int) -> AsyncGenerator[
     process = await asyncio.create_subprocess_exec(sys.executable, str(EXAMPLE), env=environment)
 
     async def answers() -> bool:
-        return (await api.get("custom/hello/greeting")).status == 200
+        gateways = [api.at(url) for url in cluster.gateway_urls]
+        replies = [await gateway.get("custom/hello/greeting") for gateway in gateways]
+        return {reply.status for reply in replies} == {200}
 
     try:
         await eventually(answers, within=30, what="the example")
