@@ -7,6 +7,7 @@ up to which it holds every change. Source: contract 9, ruling A.3.7.
 import csv
 import io
 import re
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -219,7 +220,9 @@ async def export_rows(
         yield writer.tail()
 
 
-class _Writer:
+class _Writer(ABC):
+    """Rows in one format: the head, rows as they come, the tail."""
+
     def __init__(self, plan: ReadPlan) -> None:
         self.names = tuple(plan.fields)
         self.first = True
@@ -227,8 +230,8 @@ class _Writer:
     def head(self) -> bytes:
         return b""
 
-    def rows(self, rows: Sequence[Sequence[Any]]) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def rows(self, rows: Sequence[Sequence[Any]]) -> bytes: ...
 
     def tail(self) -> bytes:
         return b""
