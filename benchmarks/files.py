@@ -21,8 +21,9 @@ import aiohttp
 import psutil
 from aiohttp import web
 
-from benchmarks.stage import answers, free_port, program
+from benchmarks.stage import answers, program
 from local_cluster.cluster import Cluster
+from shared.ports import claimed_port
 
 MEGABYTE: Final = 1024 * 1024
 PIECE: Final = 256 * 1024
@@ -186,7 +187,7 @@ async def main() -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         limits = {"RATE_PER_TOKEN": "1000000", "RATE_PER_ADDRESS": "1000000"}
         cluster = await stack.enter_async_context(Cluster(environment=limits))
-        service, proxy = free_port(), free_port()
+        service, proxy = claimed_port(), claimed_port()
         upstream = f"http://127.0.0.1:{service}"
         await stack.enter_async_context(program("benchmarks.files", "service", service, folder))
         await stack.enter_async_context(program("benchmarks.files", "proxy", proxy, upstream))

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -17,6 +16,7 @@ import psutil
 
 from benchmarks.cases import ROW_COUNT, TABLE, row_read
 from local_cluster.cluster import Cluster
+from shared.ports import claimed_port
 from shared.queries import load_queries
 
 QUERIES: Final = load_queries("benchmarks", "floor.sql")
@@ -79,7 +79,7 @@ async def set_stage(say: Callable[[str], None]) -> AsyncGenerator[Stage]:
         say("starting the floor: a bare proxy and a bare service")
         database = cluster.urls["DATABASE_URL"]
         await prepare_floor(database)
-        service_port, proxy_port = free_port(), free_port()
+        service_port, proxy_port = claimed_port(), claimed_port()
         service = await stack.enter_async_context(
             program("benchmarks.floor_service", service_port, database, str(folder))
         )
@@ -183,9 +183,3 @@ async def answers(url: str, patience: float = 10.0) -> None:
             except aiohttp.ClientConnectionError:
                 pass
             await asyncio.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return asked.getsockname()[1]

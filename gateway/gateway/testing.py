@@ -20,6 +20,7 @@ from gateway.app import running
 from gateway.edge import Edge
 from gateway.settings import Settings
 from shared.identity import IdentityVerifier, Principal, generate_keys
+from shared.ports import claimed_port
 from shared.stamps import Granter, Invalidation, Seen
 
 KEYS: Final = generate_keys()
@@ -245,17 +246,12 @@ async def cluster_of(
         await service.stop()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
-
-
 @asynccontextmanager
 async def own_process(
     cluster: Cluster,
 ) -> AsyncGenerator[tuple[asyncio.subprocess.Process, list[int]]]:
     """The gateway as a process of its own in front of a cluster's services: it and its ports."""
-    ports = [free_port(), free_port()]
+    ports = [claimed_port(), claimed_port()]
     given = cluster.settings
     environment = os.environ | {
         "PORT": str(ports[0]),

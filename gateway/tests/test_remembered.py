@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -15,6 +14,7 @@ from aiohttp import web
 
 from gateway.testing import Cluster, MakeCluster, until
 from shared.identity import Principal
+from shared.ports import claimed_port
 
 ROWS = "/api/1.1/tables/airports/rows"
 
@@ -236,8 +236,7 @@ async def is_listening(port: int) -> bool:
 async def own_redis() -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     assert program is not None
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
+    port = claimed_port()
     with tempfile.TemporaryDirectory() as folder:
         process = await asyncio.create_subprocess_exec(
             program, "--port", str(port), "--save", "", "--dir", folder,

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import stat
 import tempfile
 import threading
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from local_cluster.errors import Refused
+from shared.ports import claim, claimed_port, is_free
 
 NOBODY: Final = 65534  # the uid and gid the servers get when root starts them
 _LONGEST_SOCKET: Final = 100  # bytes; the kernel takes 107
-_PORTS: Final = range(20_000, 32_000)  # below what Linux gives to outgoing connections
 _FAR_PLACE: Final = Path("/var/lib/directoire")
 
 
@@ -181,25 +180,10 @@ class Ports:
     def _take(self, name: str) -> int:
         port = self._ports.get(name)
         others = {port for other, port in self._ports.items() if other != name}
-        while port is None or port in others or not is_free("127.0.0.1", port):
-            port = secrets.choice(_PORTS)
-        if self._ports.get(name) != port:
-            self._ports[name] = port
+        if port is None or port in others or not (claim(port) and is_free("127.0.0.1", port)):
+            port = self._ports[name] = claimed_port()
             write_private(self._file, json.dumps(self._ports))
         return port
-
-
-def is_free(host: str, port: int) -> bool:
-    """Whether nobody listens on the port. Without SO_REUSEPORT, so sharers count too."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            probe.listen()
-        except OSError:
-            return False
-    return True
 
 
 def reachable(path: Path) -> bool:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from local_cluster.errors import Refused
-from local_cluster.home import Home, is_free
+from local_cluster.home import Home
 from local_cluster.processes import MARK, clear_away, send, started_at
 from local_cluster.settings import Settings
 from local_cluster.supervisor import recorded
+from shared.ports import is_free
 
 _START_PATIENCE: Final = 180.0  # seconds; a first start may fetch RabbitMQ's packages
 _STOP_PATIENCE: Final = 45.0

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,10 +14,12 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from local_cluster.errors import Refused
+from shared.ports import claimed_port
 
 BUCKET: Final = "directoire"
 ACCESS_KEY: Final = "testing"
 SECRET_KEY: Final = "testing-secret"  # noqa: S105 - of a server that lives as long as its test
+_GRPC: Final = 10_000  # above each of its ports is the gRPC one
 _PORTS: Final = ("master.port", "volume.port", "filer.port", "s3.port", "admin.port")
 
 
@@ -37,7 +38,7 @@ class ObjectStore:
         return f"s3://{BUCKET}/files?endpoint={self.endpoint}"
 
     def start(self) -> None:
-        ports = {name: _free_port() for name in _PORTS}
+        ports = {name: claimed_port(twin=_GRPC) for name in _PORTS}
         self.port = ports["s3.port"]
         self.endpoint = f"http://127.0.0.1:{self.port}"
         with (self._folder / "log").open("wb") as log:
@@ -113,18 +114,3 @@ class ObjectStore:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-
-def _free_port() -> int:
-    """A port that is free, and so is the one ten thousand above: its gRPC twin."""
-    while True:
-        with socket.socket() as first, socket.socket() as twin:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            if port + 10_000 > 65_535:
-                continue
-            try:
-                twin.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-            return port

@@ -7,7 +7,8 @@ import pytest
 
 from local_cluster.errors import Refused
 from local_cluster.follow import follow
-from local_cluster.home import Home, Ports, is_free
+from local_cluster.home import Home, Ports
+from shared.ports import is_free
 
 
 @pytest.fixture

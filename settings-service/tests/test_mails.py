@@ -1,7 +1,6 @@
 """Mails from the queue to a real mail server: sent, put off, dropped, given up."""
 
 import asyncio
-import socket
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from settings_service.settings import MailServer
 from settings_service.store.mails import MailQueue
 from shared.database import Database
 from shared.mail import queue_mail
+from shared.ports import claimed_port
 from shared.sql import param, raw
 
 
@@ -37,10 +37,8 @@ class Inside:
 
 @pytest.fixture
 def inside() -> Generator[Inside]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    inside = Inside(port)
-    controller = Controller(inside, hostname="127.0.0.1", port=port)
+    inside = Inside(claimed_port())
+    controller = Controller(inside, hostname="127.0.0.1", port=inside.port)
     controller.start()
     yield inside
     controller.stop()
@@ -77,10 +75,8 @@ async def test_what_is_sent_is_gone_and_what_is_refused_for_now_waits(
 
 
 async def test_a_server_that_is_away_puts_everything_off(database: Database) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     await queue(database, "a@x.org", "b@x.org")
-    assert await sender(database, port).send_due() == 0
+    assert await sender(database, claimed_port()).send_due() == 0
     assert {attempts for attempts, _ in (await waiting(database)).values()} == {1}
 
 

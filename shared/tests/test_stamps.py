@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from shared.answer_cache import AnswerCache, Limit
+from shared.ports import claimed_port
 from shared.redis_pipeline import Away, Pipeline
 from shared.stamps import (
     ALL,
@@ -85,10 +85,7 @@ class PrivateServer:
 
 @asynccontextmanager
 async def private_server(port: int = 0) -> AsyncGenerator[PrivateServer]:
-    if not port:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+    port = port or claimed_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     process = await asyncio.create_subprocess_exec(
         "redis-server", *options, stdout=asyncio.subprocess.DEVNULL

@@ -1,6 +1,5 @@
 """One running cluster for all tests of a worker; each test makes tables of its own."""
 
-import socket
 from collections.abc import AsyncGenerator, Generator
 from uuid import uuid4
 
@@ -13,6 +12,7 @@ from wire import Api
 
 from local_cluster.cluster import Cluster
 from local_cluster.demo import load_demo
+from shared.ports import claimed_port
 from shared.testing import server, with_database
 
 
@@ -28,21 +28,16 @@ async def session() -> AsyncGenerator[aiohttp.ClientSession]:
         yield session
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
-
-
 @pytest.fixture(scope="session")
 def custom_port() -> int:
     """Where CUSTOM_ROUTES says that the service ``hello`` is."""
-    return _free_port()
+    return claimed_port()
 
 
 @pytest.fixture(scope="session")
 def mailbox() -> Generator[Mailbox]:
     """A mail server that keeps what it gets."""
-    mailbox = Mailbox(_free_port())
+    mailbox = Mailbox(claimed_port())
     controller = Controller(mailbox, hostname="127.0.0.1", port=mailbox.port)
     controller.start()
     yield mailbox

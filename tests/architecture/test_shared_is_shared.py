@@ -23,6 +23,7 @@ RUN_BY_ITSELF = {
     "shared.testing",  # fixtures of every test
     "shared.fault_proxy",  # cuts and delays one role, in the tests of several packages
     "shared.answer_cache",  # the gateway's side of shared.stamps, tried together with the others
+    "shared.ports",  # of programs that tests and the local cluster start
     "shared.migrations",  # a job: python -m shared.migrations
 }
 
