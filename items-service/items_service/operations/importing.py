@@ -20,9 +20,10 @@ from shared.column_types import Kind
 from shared.context import Context
 from shared.database import Joined
 from shared.errors import ApiError, Forbidden, InvalidRequest, InvalidValue, NotUnique
-from shared.rows.change import Writer, automatic_values
+from shared.rows.plain_rows import automatic_values
 from shared.rows.plan import TABLE
 from shared.rows.values import stored
+from shared.rows.writer import Writer
 from shared.sql import EMPTY, raw
 
 MOST_ERRORS: Final = 1000

@@ -9,8 +9,8 @@ from shared.column_types import Kind
 from shared.context import Context
 from shared.errors import Forbidden, InvalidRequest, NotFound
 from shared.rows.access import TABLE
-from shared.rows.change import Writer, writer
 from shared.rows.values import Unfit, compared, comparison_type
+from shared.rows.writer import Writer, writer
 
 _FIELDS: Final = frozenset({"item", "to"})
 

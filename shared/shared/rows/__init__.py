@@ -4,7 +4,10 @@ parse.py      parameters → ListQuery   what was asked; knows no schema
 plan.py       ListQuery → ReadPlan     what may be read; names checked against schema and rights
 compile.py    ReadPlan → Sql           how PostgreSQL reads it
 read.py       runs them, answers lists and items
-change.py     bodies and rights → what is written;   write.py   → Sql, one statement a write
+change.py     the operations that write;   bodies.py  what a request says of rows
+writer.py     who writes to a table;   may_write.py, refusals.py  what he may, and why not
+plain_rows.py, system_rows.py   what is written, of any table and of Directoire's own
+write.py      → Sql, one statement a write
 nested.py     related rows in bodies;  relations.py, embed.py   related rows in answers
 access.py     what a caller may look into;   through.py   conditions on other tables
 operators.py  the table of filters;    values.py  text and JSON as values of a column's type

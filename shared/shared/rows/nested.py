@@ -20,7 +20,8 @@ from shared.errors import Forbidden, InvalidRequest, InvalidValue
 from shared.preconditions import NONE
 from shared.rows import change
 from shared.rows.access import Path, access, relation_path
-from shared.rows.change import Body, Stored, writer
+from shared.rows.bodies import Body, body_key, rows_of
+from shared.rows.writer import DELETED, Stored, writer
 
 MAX_RELATED: Final = 1_000  # objects in the relations of one body
 MAX_NESTED: Final = 12  # objects and arrays inside each other
@@ -65,7 +66,7 @@ async def create_rows(
     changes: Changes, context: Context, table: str, body: Body, *, query: Query
 ) -> Answer:
     """As change.create_rows, with related rows."""
-    given = change.rows_of(body)
+    given = rows_of(body)
     parts = [_split(context, table, row) for row in given]
     if not any(nested for _, nested in parts):
         return await change.create_rows(changes, context, table, body, query=query)
@@ -81,11 +82,11 @@ async def update_rows(
     to = writer(context, table)
     if "rows" not in body and to.key.name in body:
         body = {"rows": [body]}
-    given = change.rows_of(body)
+    given = rows_of(body)
     parts = [_split(context, table, row) for row in given]
     if not any(nested for _, nested in parts):
         return await change.update_rows(changes, context, table, body, query=query)
-    keys = [change.body_key(to, row) for row in given]
+    keys = [body_key(to, row) for row in given]
     async with _all_or_none(changes):
         rows = [
             await _save(changes, context, table, part, str(key))
@@ -292,7 +293,7 @@ async def _save_many(changes: Changes, context: Context, item: _Nested, parent: 
     for entry in _entries(item):
         body = dict(_object(item, entry))
         status = table.status_column or "active"
-        gone = str(body.get(status, "")) == str(change.DELETED)
+        gone = str(body.get(status, "")) == str(DELETED)
         if gone and _has_key(context, table.name, body):
             key = str(body[table.primary_key or ""])
             if await change.current_row(changes.database, context, table.name, key) is None:
@@ -309,7 +310,7 @@ async def _detach(changes: Changes, context: Context, item: _Nested, key: str) -
     table, link = item.path.rows.table, item.path.match
     to = writer(context, table.name)
     if table.status_column is not None:
-        await change.stored_update(changes, context, to, key, {table.status_column: change.DELETED})
+        await change.stored_update(changes, context, to, key, {table.status_column: DELETED})
     elif link.nullable:
         await change.stored_update(changes, context, to, key, {link.name: None})
     else:
@@ -327,7 +328,7 @@ async def _save_through(changes: Changes, context: Context, item: _Nested, paren
         data = given.pop("data", None)
         key = given.get(near.primary_key or "")
         status = near.status_column or "active"
-        if key not in {None, ""} and str(given.get(status, "")) == str(change.DELETED):
+        if key not in {None, ""} and str(given.get(status, "")) == str(DELETED):
             await change.delete_row(changes, context, near.name, str(key), query={})
             continue
         row: dict[str, Any] = {**given, path.match.name: parent}
