@@ -47,7 +47,7 @@ from shared.errors import (
 from shared.health import Health
 from shared.http import DEPENDS_HEADER, SCOPE_HEADER, wants_problem
 from shared.identity import INSIDE, IdentitySigner, Principal
-from shared.metrics import DURATION, REQUESTS, show
+from shared.metrics import observe_request, show
 from shared.stamps import SCHEMA, Stamps, group_topic, parse_depends, user_topic
 
 log = structlog.get_logger(__name__)
@@ -428,8 +428,7 @@ class Edge:
         if exchange.raw_path in self._own_pages:
             return
         method = exchange.method if exchange.method in ANY else "other"
-        REQUESTS.labels(method, str(exchange.status)).inc()
-        DURATION.observe(seconds)
+        observe_request(method, exchange.status, seconds)
         slow = seconds >= self._settings.slow_request
         if slow or exchange.status >= 500 or self._settings.log_level == "DEBUG":
             log.info(

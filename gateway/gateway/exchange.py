@@ -10,6 +10,7 @@ from aiohttp.streams import StreamReader
 
 from shared.errors import TooLarge
 
+_WORTH_TWO_PIECES: Final = 16 * 1024  # bytes; below, copying is cheaper than a list of buffers
 _STALL: Final = 60.0  # seconds a client may leave what it asked for unread
 
 
@@ -36,6 +37,16 @@ class Exchange:
         if transport is None:
             raise ConnectionResetError("the client is gone")
         transport.write(data)
+
+    def write_both(self, head: bytes, rest: bytes | memoryview) -> None:
+        """Write a small and a possibly large piece in one go."""
+        transport = self.request.transport
+        if transport is None:
+            raise ConnectionResetError("the client is gone")
+        if len(rest) < _WORTH_TWO_PIECES:
+            transport.write(b"".join((head, rest)))
+        else:
+            transport.writelines((head, rest))
 
     async def drain(self) -> None:
         """Wait for a client that reads slower than we write."""

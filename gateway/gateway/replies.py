@@ -29,6 +29,7 @@ _STREAM_PATIENCE: Final = 60.0  # seconds; a stream that lives says so every 15
 SMALL: Final = 64 * 1024  # bytes of a body that is taken whole; larger ones stream
 HIT: Final = b"Cache-Status: Directoire; hit\r\n"
 _ETAG: Final = re.compile(rb"^etag: ([^\r]*)\r$", re.IGNORECASE | re.MULTILINE).search
+_END_OF_HEAD: Final = re.compile(rb"\r\n\r\n").search
 _NOT_OF_304: Final = (b"content-type:", b"content-length:")
 _ALWAYS: Final = b"Referrer-Policy: no-referrer\r\nX-Content-Type-Options: nosniff\r\n"
 _NO_STORE: Final = b"Cache-Control: private, no-store\r\n"
@@ -96,19 +97,21 @@ class Replies:
         self._streams: set[StreamReader] = set()
 
     async def send_remembered(
-        self, exchange: Exchange, answer: bytes, how: bytes
+        self, exchange: Exchange, answer: bytes | memoryview, how: bytes
     ) -> web.StreamResponse:
         exchange.status = 200
         first = b"HTTP/1.1 200 OK\r\n"
         if exchange.if_none_match is not None:
-            head, end, _ = answer.partition(b"\r\n\r\n")
-            if _has_it(exchange, head + end):
+            end = _END_OF_HEAD(answer)
+            assert end is not None
+            head = bytes(answer[: end.end()])
+            if _has_it(exchange, head):
                 exchange.status = 304
                 first = b"HTTP/1.1 304 Not Modified\r\n"
-                answer = _without_body(head) + end
+                answer = _without_body(head.removesuffix(b"\r\n\r\n")) + b"\r\n\r\n"
         keep, connection = self._connection_line(exchange)
         exchange.head_sent = True
-        exchange.write(b"".join((first, self._own_lines(exchange), how, connection, answer)))
+        exchange.write_both(b"".join((first, self._own_lines(exchange), how, connection)), answer)
         await exchange.drain()
         return _written(keep_alive=keep)
 

@@ -9,9 +9,11 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
+
+import msgspec
 
 from shared import failpoints
 from shared.redis_pipeline import Away, Failed, Pipeline, Script, pack
@@ -27,8 +29,7 @@ MOST_TOPICS: Final = 200  # of one answer; more are not stored
 _TOPIC: Final = re.compile(r"schema|[tgu]:[A-Za-z0-9_.~%-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """A rate limit (GCRA): ``rate`` requests a second, ``burst`` of them at once."""
 
     key: str  # such as "token:7" or "address:203.0.113.9"
@@ -36,16 +37,14 @@ class Limit:
     burst: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(msgspec.Struct, frozen=True):
     """A valid answer: which of the asked entries (0, 1 …) it is, and its body as stored."""
 
     entry: int
-    body: bytes
+    body: memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What one round trip told.
 
     ``epoch`` is None when no lease is alive (or Redis is away): then nothing remembered may be
@@ -163,8 +162,8 @@ class AnswerCache:
     async def close(self) -> None:
         await self._redis.close()
 
-    async def _body(self, name: str, nonce: bytes, fetched: object) -> bytes | None:
-        """The body that begins with ``nonce``: from here, from the pipeline, else asked for."""
+    async def _body(self, name: str, nonce: bytes, fetched: object) -> memoryview | None:
+        """What begins with ``nonce``: from here, from the pipeline, else asked for. No copy."""
         held = self._memory.get(name)
         if held is None or not held.startswith(nonce):
             if not isinstance(fetched, bytes):
@@ -173,7 +172,7 @@ class AnswerCache:
                 return None
             held = fetched
             self._memory.put(name, held)
-        return held[NONCE_BYTES:]
+        return memoryview(held)[NONCE_BYTES:]
 
 
 def storable(depends: Collection[Topic], body: bytes) -> bool:
@@ -185,6 +184,7 @@ def storable(depends: Collection[Topic], body: bytes) -> bool:
     )
 
 
+@lru_cache(maxsize=4096)
 def _digest(entry: str) -> str:
     return blake2b(entry.encode(), digest_size=20).hexdigest()
 

@@ -29,7 +29,7 @@ from shared.idempotency import Attempt, Idempotency, Success, checked_key
 from shared.identity import IdentityVerifier, Principal
 from shared.knowledge import Knowledge
 from shared.logs import REQUEST_ID, set_up_logs
-from shared.metrics import DURATION, REQUESTS
+from shared.metrics import observe_request
 from shared.preconditions import NONE, precondition
 from shared.rights import scope_of
 from shared.settings import CommonSettings, ServiceSettings
@@ -174,8 +174,7 @@ async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse
     begun = time.perf_counter()
     response = await handler(request)
     if request.path not in _OPEN_PATHS:
-        REQUESTS.labels(request.method, str(response.status)).inc()
-        DURATION.observe(time.perf_counter() - begun)
+        observe_request(request.method, response.status, time.perf_counter() - begun)
     return response
 
 

@@ -9,11 +9,14 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local records, topics = tonumber(ARGV[1]), tonumber(ARGV[2])
 
+-- all in one: a call costs more here than what it does
+local found = #KEYS > 1 and redis.call('MGET', unpack(KEYS, 2)) or {}
+
 local argument = 3 + topics
 for bucket = 2 + records, #KEYS do
   local interval, burst = tonumber(ARGV[argument]), tonumber(ARGV[argument + 1])
   argument = argument + 2
-  local arrival = tonumber(redis.call('GET', KEYS[bucket]) or now)
+  local arrival = tonumber(found[bucket - 1] or now)
   if arrival < now then arrival = now end
   local next = arrival + interval
   if next - burst > now then return {math.ceil(next - burst - now)} end
@@ -44,17 +47,14 @@ local function valid(taken, depends)
   return true
 end
 
-if records > 0 then
-  local found = redis.call('MGET', unpack(KEYS, 2, 1 + records))
-  for number = 1, records do
-    if found[number] then
-      local epoch, taken, nonce, depends = string.match(found[number], '^(%S+) (%d+) (%S+) ?(.*)$')
-      if epoch == state[1] and valid(tonumber(taken), depends) then
-        reply[4], reply[5] = number, nonce
-        return reply
-      end
-      reply[4] = -1
+for number = 1, records do
+  if found[number] then
+    local epoch, taken, nonce, depends = string.match(found[number], '^(%S+) (%d+) (%S+) ?(.*)$')
+    if epoch == state[1] and valid(tonumber(taken), depends) then
+      reply[4], reply[5] = number, nonce
+      return reply
     end
+    reply[4] = -1
   end
 end
 return reply
