@@ -37,7 +37,6 @@ def make_secrets(postgres_host: str) -> dict[str, str]:
         "amqp-url": f"amqp://directoire:{rabbitmq}@rabbitmq:5672/",
         "identity-private-key": keys.private_key,
         "identity-public-keys": keys.public_keys,
-        "identity-key-id": keys.key_id,
         "administrator-password": secrets.token_urlsafe(18),
         "administrator-token": secrets.token_urlsafe(32),
     }

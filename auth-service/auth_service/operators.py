@@ -4,19 +4,22 @@
 ``python -m auth_service.operators unlock EMAIL``         forgets the guesses at an account
 ``python -m auth_service.operators rotate-signing-keys``  a new key for access tokens; the former go
 ``python -m auth_service.operators new-identity``         a key pair for the gateway, printed
+``python -m auth_service.operators rotate-identity PRIVATE PUBLIC``  turns the key in these files
 
-DATABASE_URL, REDIS_URL and REDIS_PREFIX are read as by the services.
+DATABASE_URL, REDIS_URL and REDIS_PREFIX are read as by the services; the last two need none.
 """
 
 import argparse
 import asyncio
 import sys
+from pathlib import Path
 
 import msgspec
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from auth_service.operations import recovery
+from auth_service.operations.identity_files import OVERLAP, rotate_identity
 from shared.changes import Changes
 from shared.database import Database
 from shared.errors import ApiError
@@ -40,6 +43,10 @@ def main() -> None:
     if arguments.command == "new-identity":
         sys.stdout.write(msgspec.json.encode(generate_keys()).decode() + "\n")
         return
+    if arguments.command == "rotate-identity":
+        rotate_identity(arguments.private, arguments.public, arguments.overlap)
+        sys.stdout.write("Requests are signed with a new key; the former one is forgotten.\n")
+        return
     try:
         said = asyncio.run(_run(load_settings(OperatorSettings), arguments))
     except ApiError as error:
@@ -54,6 +61,10 @@ def _arguments() -> argparse.Namespace:
     commands.add_parser("unlock").add_argument("email")
     commands.add_parser("rotate-signing-keys")
     commands.add_parser("new-identity")
+    rotate = commands.add_parser("rotate-identity")
+    rotate.add_argument("private", type=Path)
+    rotate.add_argument("public", type=Path)
+    rotate.add_argument("--overlap", type=float, default=OVERLAP, help="seconds of both keys")
     return parser.parse_args()
 
 

@@ -14,7 +14,7 @@ STRANGER = generate_keys()
 FORGED = {
     "nothing": None,
     "garbage": "garbage",
-    "of another key": IdentitySigner(STRANGER.private_key, STRANGER.key_id).sign(ADMINISTRATOR),
+    "of another key": IdentitySigner(STRANGER.private_key).sign(ADMINISTRATOR),
     "of another audience": SIGNER.sign(ADMINISTRATOR, "custom:reports"),
     "cut": SIGNER.sign(ADMINISTRATOR)[:-4],
 }

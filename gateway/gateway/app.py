@@ -1,6 +1,7 @@
 """What the gateway is made of, and how it serves."""
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import AsyncGenerator
@@ -40,8 +41,10 @@ async def running(settings: Settings) -> AsyncGenerator[tuple[web.ServerRunner, 
         settings.redis_prefix,
         memory=settings.cache_memory,
     )
+    key_file = os.environ.get("IDENTITY_PRIVATE_KEY_FILE")
     signer = IdentitySigner(
-        settings.identity_private_key.get_secret_value(), settings.identity_key_id
+        settings.identity_private_key.get_secret_value(),
+        file=Path(key_file) if key_file else None,
     )
     # Ready as soon as it listens: were it to ask the services, one that is away would take all down
     health = Health({})

@@ -22,7 +22,6 @@ class Settings(CommonSettings):
     redis_url: SecretStr
     redis_prefix: str = "directoire:"
     identity_private_key: SecretStr  # PEM, Ed25519
-    identity_key_id: str = "1"
 
     auth_urls: Addresses
     items_urls: Addresses

@@ -226,7 +226,6 @@ async def cluster_of(
             "redis_url": redis_url,
             "redis_prefix": prefix,
             "identity_private_key": KEYS.private_key,
-            "identity_key_id": KEYS.key_id,
         }
         | urls
         | settings
@@ -259,7 +258,6 @@ async def own_process(
         "REDIS_URL": given.redis_url.get_secret_value(),
         "REDIS_PREFIX": given.redis_prefix,
         "IDENTITY_PRIVATE_KEY": KEYS.private_key,
-        "IDENTITY_KEY_ID": KEYS.key_id,
     }
     for name, service in cluster.services.items():
         environment[f"{name.upper()}_URLS"] = f"http://127.0.0.1:{service.port}"

@@ -4,16 +4,14 @@ Run as a process of its own, forked from the preloaded parent.
 """
 
 import asyncio
-import json
 import os
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-import msgspec
 
 from auth_service import administrator
-from local_cluster.home import Home
+from local_cluster.home import PRIVATE_KEY, PUBLIC_KEYS, Home
 from shared.identity import generate_keys
 from shared.migrations import migrate
 from shared.settings import load_settings
@@ -30,8 +28,10 @@ def main() -> None:
 
 def make_keys(home: Home) -> None:
     """The gateway's key pair, kept for all later starts."""
-    if not home.has_secret("identity"):
-        home.secret("identity", json.dumps(msgspec.to_builtins(generate_keys())))
+    if not home.has_secret(PRIVATE_KEY):
+        keys = generate_keys()
+        home.secret(PUBLIC_KEYS, keys.public_keys)
+        home.secret(PRIVATE_KEY, keys.private_key)
 
 
 async def ensure_database(url: str) -> None:

@@ -18,6 +18,8 @@ from local_cluster.errors import Refused
 from shared.ports import claim, claimed_port, is_free
 
 NOBODY: Final = 65534  # the uid and gid the servers get when root starts them
+PRIVATE_KEY: Final = "identity-private-key"  # the gateway's, PEM; a file in ``secrets``
+PUBLIC_KEYS: Final = "identity-public-keys"  # what the services believe, a JWK set
 _LONGEST_SOCKET: Final = 100  # bytes; the kernel takes 107
 _FAR_PLACE: Final = Path("/var/lib/directoire")
 
@@ -104,7 +106,7 @@ class Home:
 
     def secret(self, name: str, made: str | None = None) -> str:
         """A random text made once and kept with mode 600; ``made`` is kept instead if given."""
-        path = self.data / "secrets" / name
+        path = self.secret_file(name)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         if made is None and path.exists():
             return path.read_text(encoding="utf-8")
@@ -112,8 +114,11 @@ class Home:
         write_private(path, text)
         return text
 
+    def secret_file(self, name: str) -> Path:
+        return self.data / "secrets" / name
+
     def has_secret(self, name: str) -> bool:
-        return (self.data / "secrets" / name).exists()
+        return self.secret_file(name).exists()
 
     def knows(self, name: str, url: str) -> bool:
         """Whether the URL holds the password of our own server: it came from `make env`."""

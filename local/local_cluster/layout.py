@@ -1,12 +1,11 @@
 """Which processes make up the cluster, and what each is told in its environment."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from local_cluster.home import Home, Ports
+from local_cluster.home import PRIVATE_KEY, PUBLIC_KEYS, Home, Ports
 from local_cluster.processes import MARK
 from local_cluster.settings import Settings
 
@@ -42,22 +41,12 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keys:
-    """The gateway's key pair; see shared.identity."""
-
-    private_key: str  # PEM
-    public_keys: str  # JWK set, JSON
-    key_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What all processes are made from."""
 
     settings: Settings
     home: Home
     ports: Ports
-    keys: Keys
     environment: Mapping[str, str]  # the servers' URLs and what all are told
 
 
@@ -83,7 +72,7 @@ def _service(plan: Plan, kind: str, name: str) -> Member:
     port = plan.ports.take(name)
     told = {
         **plan.environment,
-        "IDENTITY_PUBLIC_KEYS": plan.keys.public_keys,
+        "IDENTITY_PUBLIC_KEYS_FILE": str(home.secret_file(PUBLIC_KEYS)),
         "HOST": "127.0.0.1",
         "PORT": str(port),
         MARK: f"{home.instance}/{name}",
@@ -116,8 +105,7 @@ def _gateway(plan: Plan, name: str, services: list[Member]) -> Member:
         "HOST": settings.host,
         "PORT": str(settings.port),
         "OWN_PORT": str(own),
-        "IDENTITY_PRIVATE_KEY": plan.keys.private_key,
-        "IDENTITY_KEY_ID": plan.keys.key_id,
+        "IDENTITY_PRIVATE_KEY_FILE": str(home.secret_file(PRIVATE_KEY)),
         MARK: f"{home.instance}/{name}",
     }
     return Member(
@@ -127,8 +115,3 @@ def _gateway(plan: Plan, name: str, services: list[Member]) -> Member:
         ports=(own, settings.port),
         environment=told,
     )
-
-
-def keys_of(home: Home) -> Keys:
-    """The instance's key pair, which the bootstrap made."""
-    return Keys(**json.loads(home.secret("identity")))

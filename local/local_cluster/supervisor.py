@@ -137,7 +137,6 @@ class Supervisor:
             settings=self._settings,
             home=self._home,
             ports=self._ports,
-            keys=layout.keys_of(self._home),
             environment=environment | self._urls,
         )
         self._services = [self._keep_member(member, forker) for member in layout.members(plan)]

@@ -27,7 +27,7 @@ from shared.settings import ServiceSettings
 from shared.sql import Sql, ident, raw
 
 KEYS = generate_keys()
-SIGNER = IdentitySigner(KEYS.private_key, KEYS.key_id)
+SIGNER = IdentitySigner(KEYS.private_key)
 SLOWEST = 5.0  # how much longer than alone things may take beside the other tests
 ADMINISTRATOR = Principal(user=1, group=ADMINISTRATORS)
 

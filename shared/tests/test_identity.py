@@ -39,12 +39,12 @@ def verifier() -> IdentityVerifier:
 
 
 def test_what_the_gateway_signed_is_believed() -> None:
-    token = IdentitySigner(KEYS.private_key, KEYS.key_id).sign(PRINCIPAL)
+    token = IdentitySigner(KEYS.private_key).sign(PRINCIPAL)
     assert verifier().verify(token) == PRINCIPAL
 
 
 def test_a_token_is_made_once_and_reused() -> None:
-    signer = IdentitySigner(KEYS.private_key, KEYS.key_id)
+    signer = IdentitySigner(KEYS.private_key)
     assert signer.sign(PRINCIPAL) == signer.sign(PRINCIPAL)
     assert signer.sign(PRINCIPAL) != signer.sign(PRINCIPAL, "custom:reports")
 
@@ -107,8 +107,8 @@ def test_keys_rotate_by_their_file_without_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     file.write_text(old.public_keys)
     verifier = IdentityVerifier(old.public_keys, file=file)
-    by_old = IdentitySigner(old.private_key, old.key_id).sign(PRINCIPAL)
-    by_new = IdentitySigner(new.private_key, new.key_id).sign(PRINCIPAL)
+    by_old = IdentitySigner(old.private_key).sign(PRINCIPAL)
+    by_new = IdentitySigner(new.private_key).sign(PRINCIPAL)
     assert verifier.verify(by_old) == PRINCIPAL
     with pytest.raises(Unauthorized):
         verifier.verify(by_new)
@@ -120,6 +120,31 @@ def test_keys_rotate_by_their_file_without_a_restart(tmp_path: Path) -> None:
     assert (verifier.verify(by_new), verifier.verify(by_old)) == (PRINCIPAL, PRINCIPAL)
     file.write_text(json.dumps({"keys": both[1:]}))
     other = Principal(user=6, group=3)
-    assert verifier.verify(IdentitySigner(new.private_key, new.key_id).sign(other)) == other
+    assert verifier.verify(IdentitySigner(new.private_key).sign(other)) == other
     with pytest.raises(Unauthorized):
         verifier.verify(by_old)
+
+
+def test_a_signer_takes_a_new_key_from_its_file_and_survives_a_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = generate_keys(), generate_keys()
+    file = tmp_path / "key.pem"
+    file.write_text(old.private_key)
+    signer = IdentitySigner(old.private_key, file=file)
+    by_old = signer.sign(PRINCIPAL)
+    file.write_text("-----BEGIN PRIVATE")
+    clock = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: clock + 2)
+    assert signer.sign(PRINCIPAL) == by_old
+    file.write_text(new.private_key)
+    monkeypatch.setattr(time, "monotonic", lambda: clock + 4)
+    by_new = signer.sign(PRINCIPAL)
+    assert IdentityVerifier(new.public_keys).verify(by_new) == PRINCIPAL
+    assert jwt.get_unverified_header(by_new)["kid"] == new.key_id
+
+
+@pytest.mark.parametrize("key", ["", "nonsense", KEYS.public_keys])
+def test_a_signing_key_that_is_none_is_refused_at_start(key: str) -> None:
+    with pytest.raises(ValueError, match="IDENTITY_PRIVATE_KEY"):
+        IdentitySigner(key)

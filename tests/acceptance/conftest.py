@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from aiosmtpd.controller import Controller
 from mail_sink import Mailbox
+from office import Office
 from wire import Api
 
 from local_cluster.cluster import Cluster
@@ -65,6 +66,19 @@ async def cluster(mailbox: Mailbox, custom_port: int) -> AsyncGenerator[Cluster]
 def api(session: aiohttp.ClientSession, cluster: Cluster) -> Api:
     """The administrator, by API 1.1."""
     return Api(session, cluster.base_url, cluster.token)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def office(session: aiohttp.ClientSession) -> AsyncGenerator[Office]:
+    """Another cluster, with two of each service and a Redis of its own, which can be stopped."""
+    kinds = ("gateway", "items-service", "auth-service", "files-service", "schema-service")
+    async with Cluster(
+        database_url=with_database(server("DATABASE_URL"), f"office_{uuid4().hex}"),
+        amqp_url=server("AMQP_URL"),
+        replicas=dict.fromkeys((*kinds, "settings-service"), 2),
+    ) as cluster:
+        admin = Api(session, cluster.base_url, cluster.token)
+        yield Office(admin, cluster.gateway_urls, cluster)
 
 
 def say_nothing(_what: str, _done: int, _of: int) -> None:

@@ -10,8 +10,7 @@ import pytest_asyncio
 from wire import Api
 
 from local_cluster.cluster import Cluster
-from local_cluster.home import Home
-from local_cluster.layout import keys_of
+from local_cluster.home import PRIVATE_KEY, PUBLIC_KEYS, Home
 from shared.identity import IdentitySigner, Principal
 from shared.testing import eventually
 
@@ -24,7 +23,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "hello.py"
 async def hello(cluster: Cluster, api: Api, custom_port: int) -> AsyncGenerator[Api]:
     """The API, with the example running where CUSTOM_ROUTES says."""
     environment = {
-        "IDENTITY_PUBLIC_KEYS": keys_of(Home(cluster.data)).public_keys,
+        "IDENTITY_PUBLIC_KEYS": Home(cluster.data).secret(PUBLIC_KEYS),
         "PORT": str(custom_port),
     }
     process = await asyncio.create_subprocess_exec(sys.executable, str(EXAMPLE), env=environment)
@@ -66,10 +65,8 @@ async def test_names_nobody_configured_lead_nowhere(hello: Api) -> None:
 async def test_an_identity_made_for_another_service_is_refused(
     hello: Api, cluster: Cluster, custom_port: int, audience: str
 ) -> None:
-    keys = keys_of(Home(cluster.data))
-    identity = IdentitySigner(keys.private_key, keys.key_id).sign(
-        Principal(user=1, group=1), audience
-    )
+    signer = IdentitySigner(Home(cluster.data).secret(PRIVATE_KEY))
+    identity = signer.sign(Principal(user=1, group=1), audience)
     headers = {"X-Directoire-Identity": identity}
     straight = hello.at(f"http://127.0.0.1:{custom_port}").as_(None)
     assert (await straight.get("custom/hello/greeting", headers=headers)).status == 401
