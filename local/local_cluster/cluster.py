@@ -68,6 +68,12 @@ class Cluster:
         ]
 
     @property
+    def ports(self) -> dict[str, int]:
+        """Each process's own port by its name."""
+        processes = self._instance.state()["processes"]
+        return {p["name"]: p["ports"][0] for p in processes if p["ports"]}
+
+    @property
     def token(self) -> str:
         """The administrator's API token."""
         return self._instance.token()
