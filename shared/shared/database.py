@@ -7,17 +7,18 @@ transaction is closed. Statements stay prepared by their text. (docs/decisions/0
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, Literal, LiteralString
+from typing import Any, Final, Literal, LiteralString, TypeVar
 
 import asyncpg
 from asyncpg import Connection, Record
 
-from shared.errors import InvalidValue, NotUnique, TimedOut, Unavailable
+from shared.errors import ApiError, InvalidValue, NotUnique, TimedOut, Unavailable
 from shared.sql import Sql, raw
 
+_T = TypeVar("_T")
 _PREPARED_STATEMENTS: Final = 512  # kept a connection
 _BROKEN: Final = (
     OSError,
@@ -64,18 +65,26 @@ def _server_faults() -> Generator[None]:
     """Turn a server that is away or too slow into the answer for it."""
     try:
         yield
-    except asyncpg.QueryCanceledError as error:
-        raise TimedOut("The database took too long for this request.", retry_after=1) from error
-    except asyncpg.LockNotAvailableError as error:
-        raise Unavailable("The table is being changed; try again.", retry_after=1) from error
-    except asyncpg.DeadlockDetectedError as error:
-        raise Unavailable("Two changes crossed each other; try again.", retry_after=0.1) from error
-    except TimeoutError as error:
-        raise TimedOut("The database took too long for this request.", retry_after=1) from error
-    except asyncpg.exceptions.DataError:  # an InterfaceError too: a value, not the server
-        raise
-    except _BROKEN as error:
-        raise Unavailable("The database cannot be reached at the moment.", retry_after=1) from error
+    except Exception as error:
+        fault = _server_fault(error)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def _server_fault(error: Exception) -> ApiError | None:
+    """The answer for a server that is away or too slow; None for what is no fault of it."""
+    if isinstance(error, (asyncpg.QueryCanceledError, TimeoutError)):
+        return TimedOut("The database took too long for this request.", retry_after=1)
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return Unavailable("The table is being changed; try again.", retry_after=1)
+    if isinstance(error, asyncpg.DeadlockDetectedError):
+        return Unavailable("Two changes crossed each other; try again.", retry_after=0.1)
+    if isinstance(error, asyncpg.exceptions.DataError):  # an InterfaceError too: a value's fault
+        return None
+    if isinstance(error, _BROKEN):
+        return Unavailable("The database cannot be reached at the moment.", retry_after=1)
+    return None
 
 
 class Session:
@@ -182,20 +191,16 @@ class Database:
         self._closed = False
 
     async def fetch(self, sql: Sql) -> list[Record]:
-        async with self._session() as session:
-            return await session.fetch(sql)
+        return await self._run(Session.fetch, sql)
 
     async def fetchrow(self, sql: Sql) -> Record | None:
-        async with self._session() as session:
-            return await session.fetchrow(sql)
+        return await self._run(Session.fetchrow, sql)
 
     async def fetchval(self, sql: Sql) -> Any:
-        async with self._session() as session:
-            return await session.fetchval(sql)
+        return await self._run(Session.fetchval, sql)
 
     async def execute(self, sql: Sql) -> str:
-        async with self._session() as session:
-            return await session.execute(sql)
+        return await self._run(Session.execute, sql)
 
     @asynccontextmanager
     async def joined(self) -> AsyncGenerator[Joined]:
@@ -248,8 +253,7 @@ class Database:
                 self._release(connection)
 
     async def ping(self) -> None:
-        async with self._session() as session:
-            await session.fetchval(raw("SELECT 1"))
+        await self.fetchval(raw("SELECT 1"))
 
     async def close(self) -> None:
         """Close idle connections; those in use close when they come back."""
@@ -261,23 +265,27 @@ class Database:
             except (TimeoutError, *_BROKEN):
                 connection.terminate()
 
-    @asynccontextmanager
-    async def _session(self) -> AsyncGenerator[Session]:
-        joined = _joined.get()
-        if joined is not None and joined.database is self and joined.session is not None:
+    async def _run(self, statement: Callable[[Session, Sql], Awaitable[_T]], sql: Sql) -> _T:
+        """One statement, on the road of every request: no context managers but in a joined one."""
+        joined = self.current
+        if joined is not None and joined.session is not None:
             with _server_faults():
                 async with joined.statement() as session:
-                    yield session
-            return
-        with _server_faults():
+                    return await statement(session, sql)
+        try:
             connection = await self._acquire()
             try:
-                yield Session(connection)
+                return await statement(Session(connection), sql)
             except (asyncio.CancelledError, TimeoutError):
                 connection.terminate()  # the answer may still come: never reuse the connection
                 raise
             finally:
                 self._release(connection)
+        except Exception as error:
+            fault = _server_fault(error)
+            if fault is None:
+                raise
+            raise fault from error
 
     async def _acquire(self) -> "Connection[Record]":
         while self._idle:
