@@ -19,6 +19,8 @@ PROGRAMS = {
     "npm 1.1.3": (NODE, "first_client.js"),
     "npm 2.5.1": (NODE, "later_clients.js"),
     "npm 2.15.0": (NODE, "later_clients.js"),
+    "@directus/sdk 22.0.0": (NODE, "modern_client.js"),
+    "@directus/sdk 26.0.0": (NODE, "modern_client.js"),
     "PyPI 1.1.1": (sys.executable, "python_client.py"),
 }
 
