@@ -85,6 +85,7 @@ bench: $(VENV)/.dev  ## requests a second, each beside its floor
 	@$(RUN) -m benchmarks
 	@$(RUN) -m benchmarks.files
 	@$(RUN) -m local_cluster.throwaway -- $(RUN) -m benchmarks.feed
+	@$(RUN) -m benchmarks.imports $(or $(ROWS),1000000)
 
 prove-uploads: $(VENV)/.dev  ## 200 uploads while their receivers are killed; every byte is checked
 	@$(RUN) -m prove.uploads

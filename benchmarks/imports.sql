@@ -1,0 +1,8 @@
+-- count
+SELECT count(*) FROM loaded;
+
+-- empty
+TRUNCATE loaded;
+
+-- forget
+TRUNCATE directoire.outbox;
