@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from items_service.handlers import activity
-from items_service.keys import BULK, IMPORTS
+from items_service.keys import BULK, IMPORT_LIMIT, IMPORTS
 from items_service.operations.jobs import JobRunner
 from items_service.routes import ROUTES
 from items_service.settings import Settings
@@ -39,6 +39,7 @@ def make_app(settings: Settings) -> web.Application:
 
     app = create_app(settings, ROUTES, contexts=[activity.following, bulk])
     app[BULK] = Changes(database, invalidation)
+    app[IMPORT_LIMIT] = settings.import_limit
     app[IMPORTS] = asyncio.Semaphore(settings.imports)
     app.on_shutdown.append(activity.end_streams)
     return app

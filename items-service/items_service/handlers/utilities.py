@@ -6,19 +6,19 @@ from typing import Final
 
 from aiohttp import BodyPartReader, MultipartReader, web
 
-from items_service.keys import BULK, IMPORTS
+from items_service.keys import BULK, IMPORT_LIMIT, IMPORTS
 from items_service.operations.exporting import may_export
 from items_service.operations.importing import import_file, may_import
 from items_service.operations.jobs import begin_export, begin_import
 from items_service.operations.sorting import sort_row
 from items_service.operations.tabular import format_of
 from shared.brackets import Query, flag
-from shared.errors import ApiError, Forbidden, InvalidRequest, UnsupportedMediaType
+from shared.errors import ApiError, Forbidden, InvalidRequest, TooLarge, UnsupportedMediaType
 from shared.http import CONTEXT, no_content, read_body, read_query, respond
 from shared.service import CHANGES
 
 _PIECE: Final = 64 * 1024  # bytes
-_MOST_READ_ON: Final = 256 * 1024 * 1024
+_MOST_READ_ON: Final = 2 * 1024 * 1024 * 1024
 
 
 async def sort(request: web.Request) -> web.Response:
@@ -29,6 +29,14 @@ async def sort(request: web.Request) -> web.Response:
 
 async def import_rows(request: web.Request) -> web.Response:
     """A multipart body with the part ``file``; ``dry_run`` stores nothing."""
+    try:
+        return await _import(request)
+    except ApiError:
+        await _read_on(request)
+        raise
+
+
+async def _import(request: web.Request) -> web.Response:
     context, table = request[CONTEXT], request.match_info["table"]
     query = read_query(request)
     may_import(context, table)
@@ -39,7 +47,7 @@ async def import_rows(request: web.Request) -> web.Response:
             "an import is a file of type application/json, text/csv, application/x-ndjson, "
             "application/xml or application/yaml"
         )
-    chunks = _chunks(part)
+    chunks = _chunks(part, request.app[IMPORT_LIMIT])
     dry_run = _says(query, "dry_run")
     if _says(query, "background"):
         id_ = await begin_import(request.app[BULK], context, table, form, chunks, dry_run=dry_run)
@@ -50,13 +58,9 @@ async def import_rows(request: web.Request) -> web.Response:
     if places.locked():
         raise Forbidden("too many imports at once; try again when one is done")
     async with places:
-        try:
-            progress = await import_file(
-                request.app[BULK], context, table, form, chunks, dry_run=dry_run
-            )
-        except ApiError:
-            await _read_on(part)
-            raise
+        progress = await import_file(
+            request.app[BULK], context, table, form, chunks, dry_run=dry_run
+        )
     if dry_run:
         return respond(request, {"data": {"rows": progress.rows}})
     return no_content()
@@ -102,17 +106,22 @@ async def _file(request: web.Request) -> BodyPartReader:
     raise InvalidRequest('the body has no part "file"', field="file")
 
 
-async def _chunks(part: BodyPartReader) -> AsyncIterator[bytes]:
+async def _chunks(part: BodyPartReader, most: int) -> AsyncIterator[bytes]:
+    """Raises TooLarge for more than ``most`` bytes, InvalidRequest for a broken body."""
+    size = 0
     try:
         while chunk := await part.read_chunk(_PIECE):
+            size += len(chunk)
+            if size > most:
+                raise TooLarge(f"the file is larger than {most} bytes: import it in parts")
             yield chunk
     except (ValueError, AssertionError) as error:
         raise InvalidRequest(f"the multipart body is broken: {error}") from error
 
 
-async def _read_on(part: BodyPartReader) -> None:
+async def _read_on(request: web.Request) -> None:
     """Clients look for the answer when they have sent everything; within reason they may."""
+    size = 0
     with suppress(Exception):
-        for _ in range(_MOST_READ_ON // _PIECE):
-            if not await part.read_chunk(_PIECE):
-                break
+        while size < _MOST_READ_ON and (piece := await request.content.readany()):
+            size += len(piece)

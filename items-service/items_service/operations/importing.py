@@ -136,9 +136,9 @@ async def _ahead(read: Rows) -> AsyncGenerator[list[Row]]:
         try:
             async for found in read:
                 batch += found
-                if len(batch) >= BATCH:
-                    await queue.put(batch)
-                    batch = []
+                while len(batch) >= BATCH:
+                    await queue.put(batch[:BATCH])
+                    batch = batch[BATCH:]
             if batch:
                 await queue.put(batch)
         finally:

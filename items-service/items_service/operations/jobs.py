@@ -43,8 +43,14 @@ class _Lost(Exception):
 
 @dataclass(slots=True)
 class _Done:
-    rows: int = 0
+    """How far a job is: the bytes of its file, and the rows that its work has counted."""
+
+    work: Progress | Export
     bytes: int = 0
+
+    @property
+    def rows(self) -> int:
+        return self.work.rows
 
 
 async def begin_import(
@@ -169,7 +175,7 @@ class JobRunner:
         return True
 
     async def _work(self, job: Job) -> None:
-        done = _Done()
+        done = _Done(Progress() if job.kind == "import" else Export())
         work = asyncio.create_task(self._do(job, done))
         renewing = asyncio.create_task(self._renew(job, done, work))
         try:
@@ -246,12 +252,12 @@ class JobRunner:
         await jobs.drop_parts(self._database, job.id)
 
     async def _import(self, job: Job, context: Context, done: _Done) -> None:
-        progress = Progress()
+        progress = done.work
+        assert isinstance(progress, Progress)
 
         async def chunks() -> AsyncGenerator[bytes]:
             async for part in jobs.read_parts(self._parts, job.id):
                 for at in range(0, len(part), 64 * 1024):
-                    done.rows = progress.rows
                     yield part[at : at + 64 * 1024]
                 done.bytes += len(part)
 
@@ -276,7 +282,8 @@ class JobRunner:
         await jobs.drop_parts(self._database, job.id)
 
     async def _export(self, job: Job, context: Context, done: _Done) -> None:
-        export = Export()
+        export = done.work
+        assert isinstance(export, Export)
         form = str(job.arguments["format"])
         await jobs.drop_parts(self._database, job.id)  # of one who died
         plan = plan_export(context, job.collection, job.arguments["query"])
@@ -284,7 +291,7 @@ class JobRunner:
 
         async def chunks() -> AsyncGenerator[bytes]:
             async for piece in export_rows(self._database, plan, form, export):
-                done.rows, done.bytes = export.rows, done.bytes + len(piece)
+                done.bytes += len(piece)
                 yield piece
 
         size = await jobs.write_parts(self._database, job.id, chunks())

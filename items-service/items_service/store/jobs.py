@@ -12,7 +12,7 @@ from shared.sql import Sql, fixed
 
 QUERIES: Final = load_queries("items_service.store", "jobs.sql")
 PART: Final = 1024 * 1024  # bytes
-CLAIM: Final = 15.0  # seconds
+CLAIM: Final = 10.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,7 @@ async def cancel(database: Database, id_: str) -> None:
 
 async def clear(database: Database) -> None:
     await database.execute(fixed(QUERIES["clear"]))
+    await database.execute(fixed(QUERIES["clear_parts"]))
 
 
 async def shown(database: Database, id_: str) -> dict[str, Any] | None:

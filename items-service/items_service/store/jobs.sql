@@ -67,6 +67,12 @@ DELETE FROM directoire.jobs
  WHERE state = 'uploading' AND created_at < now() - interval '2 hours'
     OR finished_at < now() - interval '30 days';
 
+-- clear_parts
+-- What those who ended a job had no time for.
+DELETE FROM directoire.job_parts AS p
+ USING directoire.jobs AS j
+ WHERE j.id = p.job_id AND j.state IN ('done', 'failed', 'cancelled');
+
 -- shown
 -- A job ($1) as its owner sees it.
 SELECT id::text AS id, kind, collection, user_id, state, rows, bytes, size,
