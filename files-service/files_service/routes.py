@@ -2,23 +2,23 @@
 
 from files_service.handlers import downloads, files, tus
 from shared.row_routes import row_routes
-from shared.service import Route, any_update, delete, get, patch, post
+from shared.service import UPDATES, Route, delete, get
 
 ROUTES = [
     # before {id}, or "tus" would be a key
     Route("OPTIONS", "files/tus", tus.options, public=True),
-    post("files/tus", tus.create),
+    Route("POST", "files/tus", tus.create, leased=True),
     Route("HEAD", "files/tus/{upload}", tus.look),
-    patch("files/tus/{upload}", tus.append),
-    delete("files/tus/{upload}", tus.terminate),
+    Route("PATCH", "files/tus/{upload}", tus.append, leased=True),
+    Route("DELETE", "files/tus/{upload}", tus.terminate, leased=True),
     get("files", files.list_files),
-    post("files", files.create_file),
+    Route("POST", "files", files.create_file, leased=True),
     get("files/{id}", files.get_file),
     get("files/{id}/link", downloads.sign),
-    *any_update("files/{id}", files.update_file),
+    *(Route(method, "files/{id}", files.update_file, leased=True) for method in UPDATES),
     delete("files/{id}", files.delete_file),
-    post("upload", files.upload),
-    post("upload/link", files.upload_link),
+    Route("POST", "upload", files.upload, leased=True),
+    Route("POST", "upload/link", files.upload_link, pure=True),
     *(
         Route(method, path, handler, versioned=False, public=True)
         for method in ("GET", "HEAD")

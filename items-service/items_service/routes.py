@@ -9,7 +9,7 @@ ROUTES = [
     get("activity", activity.list_activity),
     get("activity/stream", activity.stream),
     Route("GET", "/asyncapi.json", activity.describe, versioned=False, public=True),
-    post("utils/import/{table}", utilities.import_rows),
+    Route("POST", "utils/import/{table}", utilities.import_rows, leased=True),
     post("utils/export/{table}", utilities.export_rows),
     get("utils/jobs", jobs.list_jobs),
     get("utils/jobs/{id}", jobs.get_job),

@@ -1,7 +1,7 @@
 """The one road of every write: recorded, in one transaction, raised before the reply."""
 
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,7 +9,7 @@ from asyncpg import Record
 
 from shared import failpoints
 from shared.context import Actor
-from shared.database import Database, Session, client_faults
+from shared.database import Database, Joined, Session, client_faults
 from shared.errors import NotUnique, PreconditionFailed
 from shared.sql import Sql, param, raw
 from shared.stamps import Invalidation
@@ -112,6 +112,45 @@ class Changes:
         else:
             await self.raise_topics(topics)
         return rows
+
+    @asynccontextmanager
+    async def all_or_none(self) -> AsyncGenerator[Joined]:
+        """One transaction for every write inside; a part of the one that is there already."""
+        joined = self.database.current
+        if joined is not None:
+            await joined.begin()
+            with client_faults():
+                async with joined.savepoint():
+                    yield joined
+            return
+        with client_faults():
+            async with self.database.joined() as joined:
+                await joined.begin()
+                yield joined
+        await self.committed(joined)
+
+    async def join(self) -> None:
+        """What the database is asked from here on is kept together with the answer, or not at all.
+
+        For what is no ``transaction`` and yet must not be done twice under an Idempotency-Key.
+        """
+        joined = self.database.current
+        if joined is not None:
+            await joined.begin()
+
+    async def afterwards(self, act: Callable[[], Awaitable[object]]) -> None:
+        """Do something that cannot be taken back, as soon as the change has committed."""
+        joined = self.database.current
+        if joined is None:
+            await act()
+        else:
+            joined.afterwards.append(act)
+
+    async def committed(self, joined: Joined) -> None:
+        """What is left to do when a transaction that was joined has committed."""
+        await self.raise_topics(joined.topics)
+        for act in joined.afterwards:
+            await act()
 
     async def raise_topics(self, topics: Collection[str]) -> None:
         """To be called after the commit of what changed them, and before anybody is told of it."""

@@ -125,13 +125,16 @@ class Session:
 class Joined:
     """One transaction for everything a task asks of a database, from ``begin`` on.
 
-    ``topics`` are what the changes in it must raise once it has committed.
+    ``topics`` are what the changes in it must raise once it has committed, ``afterwards`` what else
+    waits for that. Tasks that outlive the block take no part in it any more.
     """
 
     def __init__(self, database: "Database", stack: AsyncExitStack) -> None:
         self.database = database
         self.session: Session | None = None
         self.topics: set[str] = set()
+        self.afterwards: list[Callable[[], Awaitable[object]]] = []
+        self.ended = False
         self._stack = stack
         self._one_at_a_time = asyncio.Lock()
 
@@ -155,7 +158,10 @@ class Joined:
             try:
                 yield self.session
             except BaseException:
-                await self.session.execute(raw("ROLLBACK TO SAVEPOINT part"))
+                # released as well: one around it has the same name
+                await self.session.execute(
+                    raw("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part")
+                )
                 raise
             await self.session.execute(raw("RELEASE SAVEPOINT part"))
 
@@ -209,13 +215,18 @@ class Database:
             joined = Joined(self, stack)
             before = _joined.set(joined)
             stack.callback(_joined.reset, before)
-            yield joined
+            try:
+                yield joined
+            finally:
+                joined.ended = True
 
     @property
     def current(self) -> Joined | None:
         """The transaction that this task takes part in, begun or not."""
         joined = _joined.get()
-        return joined if joined is not None and joined.database is self else None
+        if joined is None or joined.database is not self or joined.ended:
+            return None
+        return joined
 
     @asynccontextmanager
     async def transaction(

@@ -6,7 +6,7 @@ one transaction, in which its answer is kept too; it commits after the handler h
 
 ``Route(…, leased=True)`` is for what takes long before it writes: uploads, imports, jobs. Then no
 transaction is open until the first ``Changes.transaction``; a claim row, renewed meanwhile, keeps
-a second request with the key away. Its fingerprint leaves the body out, which may be a stream.
+a second request with the key away. The body, which may be a stream, is digested as it is read.
 
 An answer that shows a secret names it: ``hide("token")`` anywhere below the handler, and the answer
 is kept with these fields null.
@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -43,12 +44,23 @@ _hidden: ContextVar[set[str] | None] = ContextVar("hidden", default=None)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request with a key. ``fingerprint``: SHA-256 of what makes it the same request."""
+    """One request with a key. ``fingerprint``: SHA-256 of what makes it the same request.
+
+    ``body`` digests what the fingerprint leaves out, when it has been read.
+    """
 
     user: int
     group: int
     key: str
     fingerprint: bytes
+    scope: str = ""  # of the caller's token
+    body: Callable[[], Awaitable[bytes]] | None = None
+
+    async def whole(self) -> bytes:
+        """The fingerprint with the body in it."""
+        if self.body is None:
+            return self.fingerprint
+        return sha256(self.fingerprint + await self.body()).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +117,13 @@ class Idempotency:
                 await self._keep(attempt, success, joined, None)
         if kept is not None:
             return await self._replay(kept)
-        await self._changes.raise_topics(joined.topics)
+        await self._changes.committed(joined)
         return success
 
     async def _act_leased(self, attempt: Attempt, act: Act) -> Success | None:
         holder = uuid4()
         taken = await self._database.fetchval(
-            fixed(QUERIES["lease"], *_names(attempt), holder, LEASE)
+            fixed(QUERIES["lease"], attempt.user, attempt.key, attempt.fingerprint, holder, LEASE)
         )
         if not taken:
             kept = await self._find(attempt)
@@ -126,19 +138,20 @@ class Idempotency:
         except BaseException:
             await self._database.execute(fixed(QUERIES["release"], holder))
             raise
-        await self._changes.raise_topics(joined.topics)
+        await self._changes.committed(joined)
         return success
 
     async def _find(self, attempt: Attempt) -> Record | None:
         """What is kept for the key. Raises InvalidValue, Conflict."""
         found = await self._database.fetchrow(
-            fixed(QUERIES["find"], attempt.user, attempt.key, attempt.group)
+            fixed(QUERIES["find"], attempt.user, attempt.key, attempt.group, attempt.scope)
         )
         if found is None:
             return None
-        if found["fingerprint"] != attempt.fingerprint:
+        running = found["body"] is None
+        if found["fingerprint"] != (attempt.fingerprint if running else await attempt.whole()):
             raise InvalidValue("this Idempotency-Key was sent with another request before")
-        if found["body"] is None:
+        if running:
             raise _running()
         if not found["same_rights"]:
             raise Conflict(
@@ -163,12 +176,15 @@ class Idempotency:
         kept = await self._database.fetchval(
             fixed(
                 QUERIES["keep"],
-                *_names(attempt),
+                attempt.user,
+                attempt.key,
+                await attempt.whole(),
                 without_secrets(success.body, _hidden.get() or ()),
                 msgspec.json.encode(dict(success.headers)).decode(),
                 sorted(joined.topics),
                 holder,
                 attempt.group,
+                attempt.scope,
             )
         )
         if not kept:
@@ -204,10 +220,6 @@ def without_secrets(body: bytes, fields: Collection[str]) -> bytes:
         return [clean(item) for item in value] if isinstance(value, list) else value
 
     return encode(clean(_DECODER.decode(body)))
-
-
-def _names(attempt: Attempt) -> tuple[int, str, bytes]:
-    return attempt.user, attempt.key, attempt.fingerprint
 
 
 def _running() -> Conflict:

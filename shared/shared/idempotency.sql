@@ -3,14 +3,14 @@ SELECT pg_try_advisory_xact_lock(hashtextextended($1::int4 || ' ' || $2, 7302));
 
 -- find
 SELECT fingerprint, body, headers::text, topics,
-       rights = directoire.rights_digest($3) AS same_rights
+       rights = directoire.rights_digest($3) || $4 AS same_rights
   FROM directoire.idempotency
  WHERE user_id = $1 AND key = $2 AND created_at > clock_timestamp() - interval '1 day';
 
 -- keep
 INSERT INTO directoire.idempotency AS kept
        (user_id, key, fingerprint, body, headers, topics, rights)
-VALUES ($1, $2, $3, $4, $5::jsonb, $6, directoire.rights_digest($8))
+VALUES ($1, $2, $3, $4, $5::jsonb, $6, directoire.rights_digest($8) || $9)
 ON CONFLICT (user_id, key) DO UPDATE
    SET fingerprint = excluded.fingerprint, body = excluded.body, headers = excluded.headers,
        topics = excluded.topics, rights = excluded.rights, created_at = clock_timestamp(),

@@ -19,12 +19,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from shared import failpoints
+from shared.bodies import body_of
 from shared.changes import Changes
 from shared.context import Actor, Context
 from shared.database import Database
 from shared.errors import Forbidden, Unauthorized
 from shared.health import Check, Health
-from shared.http import CONTEXT, JSON, errors_as_json, version_of
+from shared.http import CONTEXT, NoContent, errors_as_json, version_of
 from shared.idempotency import Attempt, Idempotency, Success, checked_key
 from shared.identity import IdentityVerifier, Principal
 from shared.knowledge import Knowledge
@@ -50,8 +51,12 @@ REQUEST_ID_HEADER: Final = "X-Directoire-Request-Id"
 STAMPS_HEADER: Final = "X-Directoire-Stamps"
 IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
 REPLAYED_HEADER: Final = "Idempotency-Replayed"
+UPDATES: Final = ("PUT", "PATCH", "POST")
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_KEPT_HEADERS: Final = frozenset({"ETag", "Link", "Location"})
+_KEPT_HEADERS: Final = frozenset(
+    {"Cache-Control", "Content-Type", "Directus-File-Id", "ETag", "Link", "Location"}
+    | {"Tus-Resumable", "Upload-Expires", "Upload-Offset"}
+)
 _OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _LINE_LIMIT: Final = 64 * 1024  # bytes; the gateway's own is smaller, it answers for all
 _STOP_AFTER: Final = 10.0  # seconds that running requests have at a stop
@@ -66,7 +71,8 @@ class Route:
 
     ``versioned`` false: the path is absolute, as ``/storage/uploads/…`` or ``/internal/…``;
     such a route has no Context, only a PRINCIPAL, and none of both when ``public``.
-    ``leased``: it takes long before it writes (``shared.idempotency``).
+    ``leased``: it takes long before it writes (``shared.idempotency``). ``pure``: whatever its
+    method says, it changes nothing, and its answer is kept nowhere.
     """
 
     method: str
@@ -75,6 +81,7 @@ class Route:
     versioned: bool = True
     public: bool = False
     leased: bool = False
+    pure: bool = False
 
 
 def get(path: str, handler: RequestHandler) -> Route:
@@ -99,7 +106,7 @@ def delete(path: str, handler: RequestHandler) -> Route:
 
 def any_update(path: str, handler: RequestHandler) -> list[Route]:
     """PUT, PATCH and POST to a thing that exists update it (reading 23)."""
-    return [Route(method, path, handler) for method in ("PUT", "PATCH", "POST")]
+    return [Route(method, path, handler) for method in UPDATES]
 
 
 def create_app(
@@ -116,6 +123,7 @@ def create_app(
     """
     public: set[RequestHandler] = set()
     leased: set[RequestHandler] = set()
+    pure: set[RequestHandler] = set()
     database = Database(
         settings.database_url.get_secret_value(),
         size=settings.pool_size,
@@ -141,6 +149,7 @@ def create_app(
     )
     app[_PUBLIC] = public
     app[_LEASED] = leased
+    app[_PURE] = pure
     app[IDEMPOTENCY] = Idempotency(app[CHANGES])
 
     async def connections(_app: web.Application) -> AsyncIterator[None]:
@@ -156,6 +165,8 @@ def create_app(
             public.add(route.handler)
         if route.leased:
             leased.add(route.handler)
+        if route.pure:
+            pure.add(route.handler)
         if route.versioned:
             for version in ("1", "1.1"):
                 app.router.add_route(route.method, f"/api/{version}/{route.path}", route.handler)
@@ -166,6 +177,7 @@ def create_app(
 
 _PUBLIC: Final = web.AppKey("public", set[RequestHandler])
 _LEASED: Final = web.AppKey("leased", set[RequestHandler])
+_PURE: Final = web.AppKey("pure", set[RequestHandler])
 
 
 @web.middleware
@@ -214,11 +226,20 @@ async def _act(request: web.Request, handler: Handler) -> web.StreamResponse:
     key = request.headers.get(IDEMPOTENCY_HEADER)
     if key is None or request.method not in _WRITES:
         return await handler(request)
+    if request.match_info.handler in request.app[_PURE]:
+        return await handler(request)
     leased = request.match_info.handler in request.app[_LEASED]
     what = f"{request.method} {request.rel_url.raw_path_qs}\n".encode()
-    body = b"" if leased else await request.read()
-    principal, same = request[PRINCIPAL], sha256(what + body).digest()
-    attempt = Attempt(principal.user, principal.group, checked_key(key), same)
+    whole = b"" if leased else await request.read()
+    principal = request[PRINCIPAL]
+    attempt = Attempt(
+        user=principal.user,
+        group=principal.group,
+        key=checked_key(key),
+        fingerprint=sha256(what + whole).digest(),
+        scope=principal.scope,
+        body=body_of(request, digested=True).digest if leased else None,
+    )
     refused: list[web.StreamResponse] = []
 
     async def act() -> Success | None:
@@ -227,9 +248,9 @@ async def _act(request: web.Request, handler: Handler) -> web.StreamResponse:
             body = response.body
             if isinstance(body, bytes) or body is None:
                 kept = {n: v for n, v in response.headers.items() if n in _KEPT_HEADERS}
-                kept |= {"Content-Type": response.headers.get("Content-Type", JSON)}
-                kept |= {":status": str(response.status)}
-                return Success(body or b"", kept)
+                if isinstance(response, NoContent):
+                    kept.pop("Content-Type", None)
+                return Success(body or b"", kept | {":status": str(response.status)})
         refused.append(response)
         return None
 
@@ -240,7 +261,8 @@ async def _act(request: web.Request, handler: Handler) -> web.StreamResponse:
     status = int(headers.pop(":status"))
     if success.replayed:
         headers[REPLAYED_HEADER] = "true"
-    return web.Response(body=success.body, status=status, headers=headers)
+    form = web.Response if "Content-Type" in headers else NoContent
+    return form(body=success.body, status=status, headers=headers)
 
 
 async def context_of(request: web.Request, principal: Principal) -> Context:

@@ -14,6 +14,7 @@ from auth_service.store import accounts, tokens
 from shared.changes import Change, Changes
 from shared.context import Context
 from shared.errors import Forbidden, InvalidValue, NotFound
+from shared.idempotency import hide
 from shared.rights import scope_of
 
 NAME: Final = "request-token"  # of the tokens made there; only they count against the cap
@@ -119,6 +120,7 @@ async def create_token(
         await accounts.record(
             change, user, "UPDATE", {"token": made, "name": what.name, "scope": what.scope}
         )
+    hide("token")
     shown = next(t for t in await tokens.list_of(changes.database, user) if t["id"] == made)
     return shown | {"token": token}
 

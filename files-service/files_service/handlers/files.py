@@ -1,5 +1,7 @@
 """``files``, ``files/<id>``, ``upload`` and ``upload/link``."""
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from files_service.handlers.bodies import incoming
@@ -38,7 +40,7 @@ async def create_file(request: web.Request) -> web.Response:
         incoming(request),
         request.app[LIMITS],
     )
-    request.app[THUMBNAILS].make_soon(keys, request[CONTEXT].settings)
+    await make_thumbnails(request, keys)
     return respond(request, answer)
 
 
@@ -82,6 +84,15 @@ async def upload(request: web.Request) -> web.Response:
 async def upload_link(request: web.Request) -> web.Response:
     body = await read_body(request)
     return respond(request, [files.embed_info(request[CONTEXT], body.get("link"))])
+
+
+async def make_thumbnails(request: web.Request, keys: Sequence[int]) -> None:
+    """Beside the request, once others can see the records."""
+
+    async def make() -> None:
+        request.app[THUMBNAILS].make_soon(keys, request[CONTEXT].settings)
+
+    await request.app[CHANGES].afterwards(make)
 
 
 async def _check_room(request: web.Request) -> None:

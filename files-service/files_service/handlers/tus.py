@@ -7,11 +7,12 @@ from typing import Final
 
 from aiohttp import web
 
-from files_service.handlers.bodies import pieces
-from files_service.keys import CONTENTS, LIMITS, RULES, THUMBNAILS
+from files_service.handlers.files import make_thumbnails
+from files_service.keys import CONTENTS, LIMITS, RULES
 from files_service.operations import resumable
 from files_service.operations.resumable import Piece, checksum_of
 from files_service.store.resumable import State
+from shared.bodies import body_of
 from shared.errors import ApiError, InvalidRequest, UnsupportedMediaType
 from shared.http import CONTEXT
 from shared.service import CHANGES, DATABASE
@@ -48,6 +49,9 @@ async def create(request: web.Request) -> web.Response:
     if length is None and request.headers.get("Upload-Defer-Length") != "1":
         raise InvalidRequest("Upload-Length or Upload-Defer-Length: 1 is needed")
     changes, contents = request.app[CHANGES], request.app[CONTENTS]
+    brings = request.content_type == _PART and request.can_read_body
+    if not brings:
+        await changes.join()
     key = await resumable.create(
         changes,
         contents,
@@ -56,11 +60,12 @@ async def create(request: web.Request) -> web.Response:
         length=length,
         metadata=request.headers.get("Upload-Metadata", ""),
     )
-    brings = request.content_type == _PART and request.can_read_body
     if brings and length != 0:
-        piece = Piece(pieces(request), 0, request.content_length, None, _checksum(request))
+        piece = Piece(
+            body_of(request).pieces(), 0, request.content_length, None, _checksum(request)
+        )
         state = await resumable.append(changes, contents, context, rules, key, piece)
-        _announce(request, state)
+        await _announce(request, state)
     else:
         state = await resumable.state_of(request.app[DATABASE], context, key)
     headers = {"Location": f"{request.path.rstrip('/')}/{key}", **_headers(state)}
@@ -92,7 +97,7 @@ async def append(request: web.Request) -> web.Response:
     if offset is None:
         raise InvalidRequest("Upload-Offset is needed")
     piece = Piece(
-        pieces(request),
+        body_of(request).pieces(),
         offset,
         request.content_length,
         _number(request, "Upload-Length"),
@@ -106,7 +111,7 @@ async def append(request: web.Request) -> web.Response:
         request.match_info["upload"],
         piece,
     )
-    _announce(request, state)
+    await _announce(request, state)
     return web.Response(status=204, headers=_headers(state))
 
 
@@ -121,9 +126,9 @@ async def terminate(request: web.Request) -> web.Response:
     return web.Response(status=204, headers={"Tus-Resumable": VERSION})
 
 
-def _announce(request: web.Request, state: State) -> None:
+async def _announce(request: web.Request, state: State) -> None:
     if state.file is not None:
-        request.app[THUMBNAILS].make_soon([state.file], request[CONTEXT].settings)
+        await make_thumbnails(request, [state.file])
 
 
 def _headers(state: State) -> dict[str, str]:

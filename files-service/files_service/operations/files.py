@@ -285,6 +285,7 @@ async def store_ahead(
             raise InvalidRequest("the body brings no file")
         total = sum(one.size for one in stored)
         await limits.check_quota(changes.database, context, total)
+        await changes.join()
         for one in stored:
             info = msgspec.json.encode(one).decode()
             await files.keep_info(changes.database, one.key, info)
@@ -428,7 +429,7 @@ async def delete_file(
     answer = await rows.delete_row(changes, context, TABLE, key, query=query)
     deleted = msgspec.json.decode(answer.body, type=dict[str, Any])
     if deleted.get("success"):
-        await uploads.clear_abandoned(changes.database, contents)
+        await changes.afterwards(lambda: uploads.clear_abandoned(changes.database, contents))
         deleted["data"] = {"id": int(key)}
     return Answer(msgspec.json.encode(deleted))
 

@@ -141,8 +141,9 @@ async def state_of(database: Database, context: Context, key: str) -> State:
 async def give_up(changes: Changes, contents: Contents, context: Context, key: str) -> None:
     """Raises NotFound."""
     await state_of(changes.database, context, key)
+    await changes.join()
     await resumable.give_up(changes.database, key, context.principal.user)
-    await clear_expired(changes.database, contents)
+    await changes.afterwards(lambda: clear_expired(changes.database, contents))
 
 
 async def clear_expired(database: Database, contents: Contents) -> int:
@@ -339,8 +340,12 @@ class _Writer:
                 raise RuntimeError(f"the parts of {self._key} are {upload.size} bytes")
             await failpoints.reach("files.composed")
             await self._record(upload)
-        await _delete_parts(self._contents, self._key, fences)
-        await resumable.forget_parts(database, self._key)
+
+        async def clear() -> None:
+            await _delete_parts(self._contents, self._key, fences)
+            await resumable.forget_parts(database, self._key)
+
+        await self._changes.afterwards(clear)
 
     async def _composed(self, fences: Sequence[int]) -> AsyncIterator[bytes]:
         for fence in fences:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
 
-from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp import web
 
 from items_service.keys import BULK, IMPORT_LIMIT, IMPORTS
 from items_service.operations.exporting import may_export
@@ -12,12 +12,12 @@ from items_service.operations.importing import import_file, may_import
 from items_service.operations.jobs import begin_export, begin_import
 from items_service.operations.sorting import sort_row
 from items_service.operations.tabular import format_of
+from shared.bodies import Part, body_of
 from shared.brackets import Query, flag
 from shared.errors import ApiError, Forbidden, InvalidRequest, TooLarge, UnsupportedMediaType
 from shared.http import CONTEXT, no_content, read_body, read_query, respond
 from shared.service import CHANGES
 
-_PIECE: Final = 64 * 1024  # bytes
 _MOST_READ_ON: Final = 2 * 1024 * 1024 * 1024
 
 
@@ -41,13 +41,13 @@ async def _import(request: web.Request) -> web.Response:
     query = read_query(request)
     may_import(context, table)
     part = await _file(request)
-    form = format_of(part.headers.get("Content-Type", ""), part.filename or "")
+    form = format_of(part.content_type or "", part.filename or "")
     if form is None:
         raise UnsupportedMediaType(
             "an import is a file of type application/json, text/csv, application/x-ndjson, "
             "application/xml or application/yaml"
         )
-    chunks = _chunks(part, request.app[IMPORT_LIMIT])
+    chunks = _limited(part.pieces(), request.app[IMPORT_LIMIT])
     dry_run = _says(query, "dry_run")
     if _says(query, "background"):
         id_ = await begin_import(request.app[BULK], context, table, form, chunks, dry_run=dry_run)
@@ -93,30 +93,23 @@ def _says(query: Query, name: str) -> bool:
     return name in query and (query[name] == "" or flag(query[name]))
 
 
-async def _file(request: web.Request) -> BodyPartReader:
+async def _file(request: web.Request) -> Part:
     if not request.content_type.startswith("multipart/"):
         raise UnsupportedMediaType('an import is multipart/form-data with a part "file"')
-    try:
-        reader: MultipartReader = await request.multipart()
-        async for part in reader:
-            if isinstance(part, BodyPartReader) and part.name == "file":
-                return part
-    except (ValueError, AssertionError) as error:
-        raise InvalidRequest(f"the multipart body is broken: {error}") from error
+    async for part in body_of(request).parts():
+        if part.name == "file":
+            return part
     raise InvalidRequest('the body has no part "file"', field="file")
 
 
-async def _chunks(part: BodyPartReader, most: int) -> AsyncIterator[bytes]:
-    """Raises TooLarge for more than ``most`` bytes, InvalidRequest for a broken body."""
+async def _limited(pieces: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
+    """Raises TooLarge for more than ``most`` bytes."""
     size = 0
-    try:
-        while chunk := await part.read_chunk(_PIECE):
-            size += len(chunk)
-            if size > most:
-                raise TooLarge(f"the file is larger than {most} bytes: import it in parts")
-            yield chunk
-    except (ValueError, AssertionError) as error:
-        raise InvalidRequest(f"the multipart body is broken: {error}") from error
+    async for piece in pieces:
+        size += len(piece)
+        if size > most:
+            raise TooLarge(f"the file is larger than {most} bytes: import it in parts")
+        yield piece
 
 
 async def _read_on(request: web.Request) -> None:

@@ -102,10 +102,8 @@ async def import_file(
     progress = progress or Progress()
     importer = _Importer(changes, context, may_import(context, table), progress)
     try:
-        async with changes.database.joined() as joined:
-            await joined.begin()
-            assert joined.session is not None
-            await joined.session.execute(
+        async with changes.all_or_none() as joined:
+            await changes.database.execute(
                 raw("SET LOCAL idle_in_transaction_session_timeout = 60000")
             )
             async for batch in _ahead(read_rows(form, chunks)):
@@ -122,8 +120,7 @@ async def import_file(
                 await finish(joined, progress)
             await failpoints.reach("import.stored")
     except DryRun:
-        return progress
-    await changes.raise_topics(joined.topics)
+        pass
     return progress
 
 

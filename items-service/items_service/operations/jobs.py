@@ -64,6 +64,7 @@ async def begin_import(
     await jobs.create(database, id_, "import", table, user, arguments=arguments, state="uploading")
     try:
         size = await jobs.write_parts(database, id_, chunks)
+        await changes.join()
         await jobs.uploaded(database, id_, size)
     except BaseException:
         with suppress(ApiError):

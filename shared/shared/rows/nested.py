@@ -5,8 +5,7 @@ client sends back as it was read, and did not change, is not written.
 Source: contract 7.3, "Relations in bodies".
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,7 +14,6 @@ from shared.brackets import Query
 from shared.catalogue import Column
 from shared.changes import Changes
 from shared.context import Context
-from shared.database import client_faults
 from shared.errors import Forbidden, InvalidRequest, InvalidValue
 from shared.preconditions import NONE
 from shared.rows import change
@@ -45,7 +43,7 @@ async def create_row(
     plain, nested = _split(context, table, body)
     if not nested:
         return await change.create_row(changes, context, table, body, query=query)
-    async with _all_or_none(changes):
+    async with changes.all_or_none():
         row = await _save(changes, context, table, (plain, nested), None)
         return await change.item(changes, context, writer(context, table), row, query)
 
@@ -57,7 +55,7 @@ async def update_row(
     plain, nested = _split(context, table, body)
     if not nested:
         return await change.update_row(changes, context, table, key, body, query=query)
-    async with _all_or_none(changes):
+    async with changes.all_or_none():
         row = await _save(changes, context, table, (plain, nested), key)
         return await change.item(changes, context, writer(context, table), row, query)
 
@@ -70,7 +68,7 @@ async def create_rows(
     parts = [_split(context, table, row) for row in given]
     if not any(nested for _, nested in parts):
         return await change.create_rows(changes, context, table, body, query=query)
-    async with _all_or_none(changes):
+    async with changes.all_or_none():
         rows = [await _save(changes, context, table, part, None) for part in parts]
         return await change.collection(changes, context, writer(context, table), rows, query)
 
@@ -87,25 +85,12 @@ async def update_rows(
     if not any(nested for _, nested in parts):
         return await change.update_rows(changes, context, table, body, query=query)
     keys = [body_key(to, row) for row in given]
-    async with _all_or_none(changes):
+    async with changes.all_or_none():
         rows = [
             await _save(changes, context, table, part, str(key))
             for part, key in zip(parts, keys, strict=True)
         ]
         return await change.collection(changes, context, to, rows, query)
-
-
-@asynccontextmanager
-async def _all_or_none(changes: Changes) -> AsyncGenerator[None]:
-    """One transaction for every write inside; part of the one that is there already."""
-    if changes.database.current is not None:
-        yield
-        return
-    with client_faults():
-        async with changes.database.joined() as joined:
-            await joined.begin()
-            yield
-    await changes.raise_topics(joined.topics)
 
 
 # ── what a body says of relations ─────────────────────────────────────────────────────────────────
