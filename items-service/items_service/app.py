@@ -12,7 +12,8 @@ from items_service.routes import ROUTES
 from items_service.settings import Settings
 from shared.changes import Changes
 from shared.database import Database
-from shared.service import DATABASE, KNOWLEDGE, create_app
+from shared.idempotency import Idempotency
+from shared.service import DATABASE, KNOWLEDGE, LEASES, create_app
 from shared.stamps import Invalidation, note_reader
 
 
@@ -40,6 +41,7 @@ def make_app(settings: Settings) -> web.Application:
     app = create_app(settings, ROUTES, contexts=[activity.following, bulk])
     app[BULK] = Changes(database, invalidation)
     app[IMPORT_LIMIT] = settings.import_limit
+    app[LEASES] = Idempotency(app[BULK])
     app[IMPORTS] = asyncio.Semaphore(settings.imports)
     app.on_shutdown.append(activity.end_streams)
     return app

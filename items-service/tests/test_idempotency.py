@@ -11,6 +11,7 @@ from shared.context import Actor
 from shared.database import Database
 from shared.errors import Conflict, InvalidValue
 from shared.idempotency import Attempt, Idempotency, Success, hide
+from shared.identity import Principal
 from shared.sql import raw
 from shared.stamps import Invalidation
 from shared.testing import Client, server
@@ -104,6 +105,30 @@ async def test_other_rights_other_answer(own_shop: Shop) -> None:
         raw("INSERT INTO directus_privileges (table_name, group_id) VALUES ('labels', 1)")
     )
     assert (await send(shop, "r", "Salt"))[0] == 409
+
+
+async def test_after_a_day_it_is_another_request(own_shop: Shop) -> None:
+    shop, database = own_shop
+    before = await count(database)
+    first = await send(shop, "o", "Salt")
+    await database.execute(
+        raw("UPDATE directoire.idempotency SET created_at = created_at - interval '25 hours'")
+    )
+    assert await send(shop, "o", "Salt") != first
+    assert await count(database) == before + 2
+    await database.execute(
+        raw("UPDATE directoire.idempotency SET created_at = created_at - interval '25 hours'")
+    )
+    assert (await send(shop, "p", "Salt"))[0] == 200
+    kept = await database.fetchval(raw("SELECT array_agg(key) FROM directoire.idempotency"))
+    assert kept == ["p"], "what nobody will ask for is cleared"
+
+
+async def test_another_scope_is_other_rights(own_shop: Shop) -> None:
+    shop, _ = own_shop
+    assert (await send(shop, "s", "Salt"))[0] == 200
+    scoped = shop.as_(Principal(user=1, group=1, scope="table:groceries"))
+    assert (await send(scoped, "s", "Salt"))[0] == 409
 
 
 async def test_a_leased_claim(database: Database, redis_prefix: str) -> None:

@@ -42,6 +42,14 @@ class Body:
         self._request = request
         self._digest = sha256() if digested else None
         self._parts: AsyncGenerator[Part] | None = None
+        self._whole: bytes | None = None
+
+    async def read(self) -> bytes:
+        """The body, if it is small. Raises HTTPRequestEntityTooLarge."""
+        if self._whole is None:
+            self._whole = await self._request.read()
+            self.note(self._whole)
+        return self._whole
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The raw body, in pieces large enough to be worth a step. Raises ConnectionResetError."""

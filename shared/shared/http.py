@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from shared.answers import Answer, Link
+from shared.bodies import body_of
 from shared.brackets import Query, parse_brackets
 from shared.context import Context
 from shared.errors import (
@@ -67,7 +68,7 @@ async def read_body(request: web.Request) -> dict[str, Any]:
 async def read_json(request: web.Request) -> Any:
     """As read_body, with any JSON type. Numbers with a fraction come as Decimal, to stay exact."""
     try:
-        data = await request.read()
+        data = await body_of(request).read()
     except web.HTTPRequestEntityTooLarge as error:
         raise TooLarge("the body is larger than this service takes") from error
     if not data.strip():

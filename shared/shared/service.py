@@ -43,6 +43,7 @@ CHANGES: Final = web.AppKey("changes", Changes)
 KNOWLEDGE: Final = web.AppKey("knowledge", Knowledge)
 HEALTH: Final = web.AppKey("health", Health)
 IDEMPOTENCY: Final = web.AppKey("idempotency", Idempotency)
+LEASES: Final = web.AppKey("leases", Idempotency)  # of the connections that leased handlers use
 VERIFIER: Final = web.AppKey("verifier", IdentityVerifier)
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
 
@@ -150,7 +151,7 @@ def create_app(
     app[_PUBLIC] = public
     app[_LEASED] = leased
     app[_PURE] = pure
-    app[IDEMPOTENCY] = Idempotency(app[CHANGES])
+    app[IDEMPOTENCY] = app[LEASES] = Idempotency(app[CHANGES])
 
     async def connections(_app: web.Application) -> AsyncIterator[None]:
         yield
@@ -254,7 +255,8 @@ async def _act(request: web.Request, handler: Handler) -> web.StreamResponse:
         refused.append(response)
         return None
 
-    success = await request.app[IDEMPOTENCY].act(attempt, act, leased=leased)
+    idempotency = request.app[LEASES if leased else IDEMPOTENCY]
+    success = await idempotency.act(attempt, act, leased=leased)
     if success is None:
         return refused[0]
     headers = dict(success.headers)

@@ -77,6 +77,7 @@ async def begin_export(
     changes: Changes, context: Context, table: str, arguments: Mapping[str, Any]
 ) -> str:
     id_ = str(uuid4())
+    await changes.join()
     await jobs.create(
         changes.database, id_, "export", table, context.principal.user, arguments=arguments,
         state="waiting",
@@ -121,6 +122,7 @@ async def rejects(changes: Changes, context: Context, id_: str) -> str:
 
 async def cancel_job(changes: Changes, context: Context, id_: str) -> None:
     await get_job(changes, context, id_)
+    await changes.join()
     await jobs.cancel(changes.database, id_)
 
 
