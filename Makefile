@@ -84,6 +84,7 @@ test: $(VENV)/.dev $(VENV)/.clients  ## all tests, beside real throw-away server
 bench: $(VENV)/.dev  ## requests a second, each beside its floor
 	@$(RUN) -m benchmarks
 	@$(RUN) -m benchmarks.files
+	@$(RUN) -m benchmarks.tables
 	@$(RUN) -m local_cluster.throwaway -- $(RUN) -m benchmarks.feed
 	@$(RUN) -m benchmarks.imports $(or $(ROWS),1000000)
 

@@ -18,6 +18,10 @@ NEW_ROW: Final = json.dumps(
 CHANGE: Final = '{"amount": {id}}'
 MEGABYTE: Final = base64.b64encode(os.urandom(1024 * 1024)).decode()
 ROW_COUNT: Final = 10_000
+BOOKS: Final = "benchmark_books"
+MAKERS: Final = "benchmark_makers"
+PAGES: Final = "benchmark_pages"
+BOOK_COUNT: Final = 2_000  # each with one of a hundred makers and two pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +79,12 @@ CASES: Final = (
         name="filtered, sorted list of 50",
         ours=("GET", f"{ROWS_PATH}?{FILTERED}&_={{n}}", ""),
         floor=("GET", "/filtered?city=City+7&amount=100&limit=50&_={n}", ""),
+        goal=0.75,
+    ),
+    Case(
+        name="list of 50 with relations",
+        ours=("GET", f"/api/1.1/tables/{BOOKS}/rows?depth=1&perPage=50&_={{n}}", ""),
+        floor=("GET", "/related?limit=50&_={n}", ""),
         goal=0.75,
     ),
     Case(

@@ -20,7 +20,7 @@ SELECT 'Title ' || n, 'City ' || n % 100, n % 1000, repeat(md5(n::text), 36)
 
 -- analyze
 -- What autovacuum would do within the minute.
-ANALYZE benchmark_floor, benchmark_rows;
+ANALYZE benchmark_floor, benchmark_rows, benchmark_books, benchmark_makers, benchmark_pages;
 
 -- row
 SELECT row_to_json(r)::text FROM benchmark_floor AS r WHERE id = $1;
@@ -34,6 +34,16 @@ SELECT row_to_json(r)::text
  WHERE active = 1 AND city = $1 AND amount > $2
  ORDER BY title
  LIMIT $3;
+
+-- books
+-- The first of the two statements of a list with relations; the tables are those the cluster serves.
+SELECT id, maker, row_to_json(r)::text FROM benchmark_books AS r WHERE active = 1 ORDER BY id LIMIT $1;
+
+-- related
+-- $1 makers, $2 books: what belongs to the list, by one statement as we do it.
+SELECT 0 AS relation, id AS link, row_to_json(m)::text FROM benchmark_makers AS m WHERE id = ANY ($1)
+ UNION ALL
+SELECT 1, book, row_to_json(p)::text FROM benchmark_pages AS p WHERE book = ANY ($2) AND active = 1;
 
 -- create
 INSERT INTO benchmark_floor (title, city, amount, body)

@@ -1,7 +1,8 @@
 """The floor: what a bare aiohttp and asyncpg service does, without rights, history or checks.
 
 ``python -m benchmarks.floor_service PORT DATABASE_URL FOLDER``. One process, uvloop, asyncpg's pool
-of 8, one statement a request; ``/memory/…`` answers the same bytes without a database.
+of 8, one statement a request, two for a list with relations; ``/memory/…`` answers the same bytes
+without a database.
 """
 
 import asyncio
@@ -51,6 +52,26 @@ async def filter_rows(request: web.Request) -> web.Response:
         QUERIES["filtered"], asked["city"], int(asked["amount"]), int(asked["limit"])
     )
     return answer(enveloped(rows))
+
+
+async def list_related(request: web.Request) -> web.Response:
+    """Rows of books with their maker and pages set in: two statements, joined here."""
+    async with request.app[POOL].acquire() as connection:
+        books = await connection.fetch(QUERIES["books"], int(request.query["limit"]))
+        makers = list({book[1] for book in books})
+        related = await connection.fetch(QUERIES["related"], makers, [book[0] for book in books])
+    one: dict[int, str] = {}
+    many: dict[int, list[str]] = {}
+    for relation, link, text in related:
+        if relation == 0:
+            one[link] = text
+        else:
+            many.setdefault(link, []).append(text)
+    rows = [
+        f'{text[:-1]},"of":{one.get(maker, "null")},"pages":[{",".join(many.get(key, ()))}]}}'
+        for key, maker, text in books
+    ]
+    return answer(('{"data":[' + ",".join(rows) + "]}").encode())
 
 
 async def create_row(request: web.Request) -> web.Response:
@@ -107,6 +128,7 @@ def main() -> None:
         [
             web.get("/rows", list_rows),
             web.get("/filtered", filter_rows),
+            web.get("/related", list_related),
             web.get("/rows/{id}", get_row),
             web.post("/rows", create_row),
             web.put("/rows/{id}", update_row),

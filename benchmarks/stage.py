@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import aiohttp
 import asyncpg
 import psutil
 
-from benchmarks.cases import ROW_COUNT, TABLE, row_read
+from benchmarks.cases import BOOK_COUNT, BOOKS, MAKERS, PAGES, ROW_COUNT, TABLE, row_read
 from local_cluster.cluster import Cluster
 from shared.ports import claimed_port
 from shared.queries import load_queries
@@ -131,8 +131,9 @@ async def prepare_ours(base_url: str, token: str) -> str:
         for first in range(1, ROW_COUNT + 1, _BATCH):
             rows = [row_read(number) for number in range(first, first + _BATCH)]
             await post(f"tables/{TABLE}/rows/bulk", {"rows": rows})
+        await relate(post)
         group = (await post("groups", {"name": "Benchmark"}))["id"]
-        for table in (TABLE, "directus_files"):
+        for table in (TABLE, BOOKS, MAKERS, PAGES, "directus_files"):
             rights = {"allow_view": 2, "allow_add": 1, "allow_edit": 2}
             await post(f"privileges/{group}", {"table_name": table, "group_id": group, **rights})
         of_user = secrets.token_urlsafe(24)
@@ -146,6 +147,32 @@ async def prepare_ours(base_url: str, token: str) -> str:
             },
         )
         return of_user
+
+
+async def relate(post: Callable[[str, object], Awaitable[Any]]) -> None:
+    """Books with a maker each, and pages."""
+    for table, column in ((MAKERS, "name"), (BOOKS, "title"), (PAGES, "text")):
+        await post("tables", {"name": table})
+        declared = {"data_type": "VARCHAR", "char_length": "200"}
+        await post(f"tables/{table}/columns", {"column_name": column, **declared})
+    for table, name, related in ((BOOKS, "maker", MAKERS), (PAGES, "book", BOOKS)):
+        relation = {"data_type": "INT", "ui": "many_to_one", "related_table": related}
+        await post(f"tables/{table}/columns", {"column_name": name, **relation})
+    relation = {"relationship_type": "ONETOMANY", "related_table": PAGES}
+    relation |= {"column_name": "pages", "data_type": "ALIAS", "junction_key_right": "book"}
+    await post(f"tables/{BOOKS}/columns", relation)
+    rows: dict[str, list[dict[str, object]]] = {
+        MAKERS: [{"name": f"Maker {n}", "active": 1} for n in range(100)],
+        BOOKS: [
+            {"title": f"Book {n}", "maker": n % 100 + 1, "active": 1} for n in range(BOOK_COUNT)
+        ],
+        PAGES: [
+            {"text": "words " * 20, "book": n // 2 + 1, "active": 1} for n in range(2 * BOOK_COUNT)
+        ],
+    }
+    for table, all_ in rows.items():
+        for first in range(0, len(all_), _BATCH):
+            await post(f"tables/{table}/rows/bulk", {"rows": all_[first : first + _BATCH]})
 
 
 async def prepare_floor(database_url: str) -> None:

@@ -1,5 +1,6 @@
 """Pages of lists, and the small questions about rows."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from yarl import URL
 from shared.database import Database
 from shared.identity import Principal
 from shared.service import IDENTITY_HEADER
-from shared.sql import raw
+from shared.sql import FixedSql, Sql, raw
 from shared.testing import ADMINISTRATOR, SIGNER, Client
 
 Shop = tuple[Client, Database]
@@ -108,6 +109,39 @@ async def test_a_cursor_stays_where_it_was_when_rows_come(own_shop: Shop) -> Non
     await database.execute(raw("INSERT INTO groceries (title) VALUES ('new')"))
     answer, _ = await page(client, links["next"])
     assert ids(answer) == [4, 3]
+
+
+async def test_a_page_deep_inside_is_found_by_the_index_of_its_order(
+    own_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, database = own_shop
+    for statement in (
+        raw("ALTER TABLE notes ADD sort int"),
+        raw("INSERT INTO notes (active, sort) SELECT 1, n FROM generate_series(1, 20000) n"),
+        raw("SELECT directoire.index_lists('notes')"),
+        raw("ANALYZE notes"),
+    ):
+        await database.execute(statement)
+    sent: list[Sql] = []
+    fetch = Database.fetch
+
+    async def remembering(self: Database, sql: Sql) -> list[Any]:
+        sent.append(sql)
+        return await fetch(self, sql)
+
+    monkeypatch.setattr(Database, "fetch", remembering)
+    path = "/api/1.1/tables/notes/rows?limit=10&cursor="
+    _, links = await page(client, f"{path}start&filters[sort]=10000")
+    assert links == {}
+    answer, _ = await page(client, f"{path}start&filters[sort][gte]=10000&limit=2")
+    sent.clear()
+    answer, _ = await page(client, path + answer["meta"]["next_cursor"])
+    assert [row["sort"] for row in answer["data"]] == list(range(10002, 10012))
+    text, values = sent[-1].render()
+    explain = FixedSql((f"EXPLAIN (ANALYZE, TIMING off) {text}",), tuple(values))
+    plan = "\n".join(row[0] for row in await database.fetch(explain))
+    passed_over = [int(rows) for rows in re.findall(r"Rows Removed by Filter: ([0-9]+)", plan)]
+    assert max(passed_over, default=0) < 100, plan
 
 
 @pytest.mark.parametrize("cursor", ["x", "%00", "a" * 5000, "W10", "ü", "WyJpZCJdLFsiMSJd"])

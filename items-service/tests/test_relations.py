@@ -1,5 +1,6 @@
 """Related rows in answers: shapes, depth, rights on every table, one query a level."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from shared.database import Database, Session
 from shared.identity import Principal
 from shared.service import IDENTITY_HEADER
-from shared.sql import Sql
+from shared.sql import FixedSql, Sql, raw
 from shared.testing import SIGNER, Client
 
 CLERK = Principal(user=7, group=5, token=1)
@@ -160,6 +161,36 @@ async def test_one_query_a_level(related: Client, monkeypatch: pytest.MonkeyPatc
         await data(related, f"tables/groceries/rows?depth={depth}&limit=8")
         assert len(sent) == 2 * (depth + 1)
         sent.clear()
+
+
+async def test_of_a_parent_with_many_rows_no_more_are_read_than_shown(
+    own_related: tuple[Client, Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, database = own_related
+    await database.execute(
+        raw(
+            "INSERT INTO groceries (active, title, maker_id)"
+            " SELECT 1, 'one of many', 3 FROM generate_series(1, 20000)"
+        )
+    )
+    await database.execute(raw("SELECT directoire.index_lists('groceries')"))
+    await database.execute(raw("ANALYZE groceries"))
+    sent: list[Sql] = []
+    fetch = Session.fetch
+
+    async def remembering(self: Session, sql: Sql) -> list[Any]:
+        sent.append(sql)
+        return await fetch(self, sql)
+
+    monkeypatch.setattr(Session, "fetch", remembering)
+    makers = await data(client, "tables/makers/rows?columns=id,groceries.id")
+    assert makers[2]["groceries"]["meta"]["more"] is True
+    assert len(makers[2]["groceries"]["data"]) == 1000
+    text, values = sent[-1].render()
+    explain = FixedSql((f"EXPLAIN (ANALYZE, TIMING off) {text}",), tuple(values))
+    plan = "\n".join(row[0] for row in await database.fetch(explain))
+    read = [int(rows) for rows in re.findall(r"actual rows=([0-9]+)", plan)]
+    assert max(read) < 1100, plan
 
 
 async def test_writes_answer_with_what_is_related(own_related: tuple[Client, Database]) -> None:

@@ -21,6 +21,7 @@ from shared.context import Actor
 from shared.database import Database
 from shared.errors import ApiError
 from shared.settings import load_settings
+from shared.sql import fixed
 from shared.stamps import Invalidation, note_reader, table_topic
 
 
@@ -55,7 +56,7 @@ async def adopt(settings: AdoptSettings, names: Sequence[str]) -> int:
     )
     try:
         tables = (await load_catalogue(database)).tables
-        wanted = [name for name in tables if _is_open(tables[name])] if "--all" in names else names
+        wanted = [n for n in tables if not tables[n].is_system] if "--all" in names else names
         changes = Changes(database, invalidation)
         failed = [name for name in wanted if not await _adopt(changes, name, tables.get(name))]
     finally:
@@ -72,7 +73,7 @@ async def _adopt(changes: Changes, name: str, table: Table | None) -> bool:
     if table is None:
         return _told(name, "there is no such table", adopted=False)
     if not _is_open(table):
-        return _told(name, "is adopted already", adopted=True)
+        return await _index(changes, table)
     if table.primary_key is None:
         return _told(name, "has no primary key of one column: read only", adopted=False)
     try:
@@ -82,6 +83,13 @@ async def _adopt(changes: Changes, name: str, table: Table | None) -> bool:
     except (ApiError, asyncpg.PostgresError) as error:
         return _told(name, f"not adopted: {error}", adopted=False)
     return _told(name, "adopted", adopted=True)
+
+
+async def _index(changes: Changes, table: Table) -> bool:
+    """A table adopted by an older version gets the indexes that its lists lack."""
+    async with changes.transaction(Actor(user=0, request_id=uuid.uuid4().hex)) as change:
+        await change.execute(fixed(schema.QUERIES["index_lists"], table.name))
+    return _told(table.name, "is adopted already", adopted=True)
 
 
 def _told(name: str, what: str, *, adopted: bool) -> bool:

@@ -9,7 +9,6 @@ WITH relations AS MATERIALIZED (
      WHERE c.relnamespace = 'public'::regnamespace
        AND c.relkind IN ('r', 'p')
        AND NOT c.relispartition
-       AND c.relname <> 'alembic_version'  -- the migrations' own
 ),
 triggers AS MATERIALIZED (
     -- by sub-select: a join would read all of pg_proc
@@ -75,7 +74,6 @@ WITH RECURSIVE relations AS MATERIALIZED (
      WHERE c.relnamespace = 'public'::regnamespace
        AND c.relkind IN ('r', 'p')
        AND NOT c.relispartition
-       AND c.relname <> 'alembic_version'  -- the migrations' own
 ),
 domains (oid, base, typmod, not_null) AS (
     SELECT oid, typbasetype, typtypmod, typnotnull FROM pg_type WHERE typtype = 'd'

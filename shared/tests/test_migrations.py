@@ -26,7 +26,7 @@ async def test_three_at_once_on_an_empty_database() -> None:
         await asyncio.gather(*(asyncio.to_thread(migrate, url) for _ in range(3)))
 
         assert await rows(url, "SELECT id, name FROM directus_groups") == [(1, "Administrator")]
-        assert await rows(url, "SELECT count(*) FROM alembic_version") == [(1,)]
+        assert await rows(url, "SELECT count(*) FROM directoire.alembic_version") == [(1,)]
 
 
 async def test_a_cut_off_migration_is_done_again_as_a_whole() -> None:
@@ -35,7 +35,7 @@ async def test_a_cut_off_migration_is_done_again_as_a_whole() -> None:
         await blocked.execute("CREATE TABLE public.directus_activity ()")  # 0002 will fail on it
         with pytest.raises(asyncpg.DuplicateTableError):
             await asyncio.to_thread(migrate, url)
-        assert await rows(url, "SELECT version_num FROM alembic_version") == [("0001",)]
+        assert await rows(url, "SELECT version_num FROM directoire.alembic_version") == [("0001",)]
 
         await blocked.execute("DROP TABLE public.directus_activity")
         await blocked.close()
@@ -46,6 +46,21 @@ async def test_a_cut_off_migration_is_done_again_as_a_whole() -> None:
             ("schema",),
             ("settings",),
         ]
+
+
+async def test_the_version_moves_to_its_own_schema_and_others_stay(template_database: str) -> None:
+    """Instances from before kept it in public, where an application of one's own may keep its."""
+    async with fresh_database(template_database) as url:
+        before = await rows(url, "SELECT version_num FROM directoire.alembic_version")
+        await rows(url, "ALTER TABLE directoire.alembic_version SET SCHEMA public")
+        await asyncio.to_thread(migrate, url)
+        assert await rows(url, "SELECT version_num FROM directoire.alembic_version") == before
+        assert await rows(url, "SELECT to_regclass('public.alembic_version')") == [(None,)]
+    async with fresh_database() as url:
+        await rows(url, "CREATE TABLE alembic_version AS SELECT 'ae1027a6acf5' AS version_num")
+        await asyncio.to_thread(migrate, url)
+        assert await rows(url, "SELECT version_num FROM alembic_version") == [("ae1027a6acf5",)]
+        assert await rows(url, "SELECT version_num FROM directoire.alembic_version") == before
 
 
 async def test_may_be_called_beside_a_running_loop(database_url: str) -> None:

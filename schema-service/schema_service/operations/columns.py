@@ -319,8 +319,8 @@ async def _drop(change: Change, table: Table, column_name: str) -> None:
     if is_status:
         await change.execute(fixed(QUERIES["unmanage"], table.name))
     await schema.drop_column(change, table.name, column_name)
-    if is_status:
-        await change.execute(fixed(QUERIES["manage"], table.name))
+    again = "manage" if is_status else "index_lists"  # indexes with this column are gone
+    await change.execute(fixed(QUERIES[again], table.name))
 
 
 # ── options of the interface a column is edited with ──────────────────────────────────────────────

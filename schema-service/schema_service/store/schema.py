@@ -129,6 +129,7 @@ async def alter_column(change: Change, table: str, name: str, declared: ColumnTy
     check = declared.check(quoted)
     if check:
         await change.execute(alter + raw(" ADD CHECK (") + check + raw(")"))
+    await change.execute(fixed(QUERIES["index_lists"], table))  # it may sort, or not any more
 
 
 _CHECKS: Final = raw(

@@ -17,7 +17,11 @@ VALUES ($1, $2, 2, 1, 2, 2, 1, 1)
                   nav_listed = 1;
 
 -- manage
-SELECT directoire.manage(to_regclass(format('public.%I', $1::text)));
+SELECT directoire.manage(t), directoire.index_lists(t)
+  FROM to_regclass(format('public.%I', $1::text)) t;
+
+-- index_lists
+SELECT directoire.index_lists(to_regclass(format('public.%I', $1::text)));
 
 -- unmanage
 SELECT directoire.unmanage(to_regclass(format('public.%I', $1::text)));

@@ -41,6 +41,7 @@ async def _migrate(database_url: str) -> None:
     )
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        await connection.execute("CREATE SCHEMA IF NOT EXISTS directoire")
         present = await _revision(connection)
         script = _script(present)
         if script:
@@ -51,19 +52,42 @@ async def _migrate(database_url: str) -> None:
 
 
 async def _revision(connection: asyncpg.Connection) -> str | None:
-    if await connection.fetchval("SELECT to_regclass('public.alembic_version')") is None:
-        return None
+    if await connection.fetchval("SELECT to_regclass('directoire.alembic_version')") is None:
+        return await _revision_in_public(connection)
     revision: str | None = await connection.fetchval(
-        "SELECT version_num FROM public.alembic_version"
+        "SELECT version_num FROM directoire.alembic_version"
     )
     return revision
+
+
+async def _revision_in_public(connection: asyncpg.Connection) -> str | None:
+    """Where the version was kept at first; it moves to its schema. Others' stay where they are."""
+    if await connection.fetchval("SELECT to_regclass('public.alembic_version')") is None:
+        return None
+    async with connection.transaction():
+        revision: str | None = await connection.fetchval(
+            "SELECT version_num FROM public.alembic_version"
+        )
+        known = {
+            script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()
+        }
+        made = await connection.fetchval("SELECT to_regclass('public.directus_groups')")
+        if revision not in known or made is None:
+            return None
+        await connection.execute("ALTER TABLE public.alembic_version SET SCHEMA directoire")
+    return revision
+
+
+def _config(output: io.StringIO | None = None) -> Config:
+    config = Config(output_buffer=output or io.StringIO())
+    config.set_main_option("script_location", str(files(__name__)))
+    return config
 
 
 def _script(present: str | None) -> str:
     """The SQL from this revision to the newest; empty when it is the newest."""
     text = io.StringIO()
-    config = Config(output_buffer=text)
-    config.set_main_option("script_location", str(files(__name__)))
+    config = _config(text)
     if present == ScriptDirectory.from_config(config).get_current_head():
         return ""
     command.upgrade(config, f"{present}:head" if present else "head", sql=True)

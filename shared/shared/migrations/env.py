@@ -6,7 +6,7 @@ context.configure(
     dialect_name="postgresql",
     output_buffer=context.config.output_buffer,
     transaction_per_migration=True,
-    version_table_schema="public",
+    version_table_schema="directoire",
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -101,7 +101,19 @@ def _after(orders: Orders, values: Sequence[str | None]) -> Sql:
     name = _expression(column, TABLE)
     level = raw(" IS NULL") if value is None else raw(" = ") + _value(column, value)
     rest = name + level + raw(" AND (") + _after(orders[1:], values[1:]) + raw(")")
-    return raw("(") + further + raw(") OR (") + rest + raw(")") if further else rest
+    if not further:
+        return rest
+    both = raw("(") + further + raw(") OR (") + rest + raw(")")
+    bound = _bound(column, value, descending=descending)
+    return bound + raw(" AND (") + both + raw(")") if bound else both
+
+
+def _bound(column: Column, value: str | None, *, descending: bool) -> Sql:
+    """What an index can begin at: it follows from the rest, but PostgreSQL does not see that."""
+    if value is None or (descending and column.nullable):
+        return EMPTY
+    sign = raw(" <= ") if descending else raw(" >= ")
+    return _expression(column, TABLE) + sign + _value(column, value)
 
 
 def _beyond(column: Column, value: str | None, *, descending: bool) -> Sql:

@@ -87,27 +87,31 @@ def _rows_of(index: int, item: Embedded) -> Sql:
             + raw(" AS t")
             + where([_linked(index, match, TABLE), rows.visible])
         )
-    inner = _many(index, item, rows, match)
-    return (
-        number
-        + join(", ", [raw("x.") + name for name in (_LINK, _RANK, ident("?row"), ident("?near"))])
-        + raw(" FROM (")
-        + inner
-        + raw(") x WHERE x.")
-        + _RANK
-        + raw(" <= ")
-        + literal(str(MAX_OF_ONE + 1))
+    columns = join(
+        ", ", [raw("x.") + name for name in (_LINK, _RANK, ident("?row"), ident("?near"))]
     )
+    if match.key:
+        # from parent to parent, none further than shown: whoever has a million is no dearer
+        inner = _many(item, rows, match, raw(" = p.link"), most=MAX_OF_ONE + 1)
+        source = _slot(index, match) + raw(") AS p(link) CROSS JOIN LATERAL (") + inner + raw(") x")
+        return number + columns + raw(" FROM unnest(") + source
+    slot = _slot(index, match)
+    inner = _many(item, rows, match, raw(" = ANY(") + slot + raw(")"))
+    rank = raw(") x WHERE x.") + _RANK + raw(" <= ") + literal(str(MAX_OF_ONE + 1))
+    return number + columns + raw(" FROM (") + inner + rank
 
 
-def _many(index: int, item: Embedded, rows: Shown, match: Column) -> Sql:
-    """Rows with their rank among those of one link, by the sort column or the key."""
+def _many(item: Embedded, rows: Shown, match: Column, linked: Sql, most: int | None = None) -> Sql:
+    """Rows with their rank among those of one link, by the sort column or the key.
+
+    ``linked`` is what the link is to be; ``most`` how many rows to take of one, None for all.
+    """
     near = item.junction
     holder, alias = (rows, TABLE) if near is None else (near, NEAR)
     link = operand(match, alias)
     orders = _orders(holder, alias)
     source = raw(" FROM ") + table_name(holder.table) + raw(" AS ") + alias
-    conditions = [_linked(index, match, alias), holder.visible, _active(holder, alias)]
+    conditions = [link + linked, holder.visible, _active(holder, alias)]
     shown_near = raw("NULL::text")
     if near is not None:
         assert item.link is not None
@@ -116,8 +120,11 @@ def _many(index: int, item: Embedded, rows: Shown, match: Column) -> Sql:
         source += _same(item.link, NEAR, item.key, TABLE)
         conditions += [rows.visible, _active(rows, TABLE)]
         shown_near = as_json(near.table, near.fields, NEAR)
-    rank = raw("row_number() OVER (PARTITION BY ") + link
-    rank += (raw(" ORDER BY ") + join(", ", orders) if orders else EMPTY) + raw(")")
+    order = raw(" ORDER BY ") + join(", ", orders) if orders else EMPTY
+    rank = raw("row_number() OVER (PARTITION BY ") + link + order + raw(")")
+    taken = EMPTY
+    if most is not None:
+        taken = order + raw(" LIMIT ") + literal(str(most))
     return (
         raw("SELECT ")
         + join(
@@ -131,12 +138,17 @@ def _many(index: int, item: Embedded, rows: Shown, match: Column) -> Sql:
         )
         + source
         + where(conditions)
+        + taken
     )
 
 
+def _slot(index: int, match: Column) -> Sql:
+    """The values of one relation, as an array."""
+    return param(_Slot(index)) + raw("::") + ident(comparison_type(match)) + raw("[]")
+
+
 def _linked(index: int, match: Column, alias: Sql) -> Sql:
-    slot = param(_Slot(index)) + raw("::") + ident(comparison_type(match)) + raw("[]")
-    return operand(match, alias) + raw(" = ANY(") + slot + raw(")")
+    return operand(match, alias) + raw(" = ANY(") + _slot(index, match) + raw(")")
 
 
 def _same(left: Column, left_alias: Sql, right: Column, right_alias: Sql) -> Sql:
