@@ -88,6 +88,12 @@ class InvalidValue(ApiError):
     status, code = 422, "INVALID_VALUE"
 
 
+class IncompleteRelation(ApiError):
+    """The metadata of a relation do not say where it leads. Source: contract, section 3."""
+
+    status, code = 424, "INCOMPLETE_RELATION"
+
+
 class PreconditionRequired(ApiError):
     """The table demands that a write says which version of the row it changes."""
 

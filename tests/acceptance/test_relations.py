@@ -263,6 +263,33 @@ async def test_joins_and_dotted_names_end_where_rights_end(
     assert all("name" not in str(row.get("author")) for row in shown)
 
 
+INCOMPLETE = [
+    ("ONETOMANY", {"related_table": "@tags"}, "junction_key_right"),
+    ("MANYTOMANY", {"related_table": "@tags", "junction_table": "@links"}, "junction_key_left"),
+    ("MANYTOMANY", {"related_table": "@tags", "junction_key_left": "book",
+                    "junction_key_right": "tag"}, "junction_table"),
+    ("MANYTOONE", {}, "related_table"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "said", "missing"), INCOMPLETE)
+async def test_incomplete_metadata_of_a_relation_are_424_and_named(
+    api: Api, library: Library, unique: str, kind: str, said: dict[str, str], missing: str
+) -> None:
+    table, name = await api.make_table(f"half_{unique}", title="VARCHAR:9"), "lead"
+    declared = {"data_type": "INT" if kind == "MANYTOONE" else "ALIAS", "relationship_type": kind}
+    body = {key: library.spelled(value) for key, value in (said | declared).items()}
+    assert (await api.post(f"tables/{table}/columns", {"column_name": name, **body})).status == 200
+    row: object = {"word": "x"} if kind == "MANYTOONE" else [{"word": "x"}]
+    refused = await api.post(f"tables/{table}/rows", {"title": "t", name: row})
+    filtered = await api.get(f"tables/{table}/rows?filters[{name}.word]=x")
+    for reply in (refused, filtered):
+        assert (reply.status, reply.json["error"]["code"]) == (424, "INCOMPLETE_RELATION")
+        assert missing in reply.json["error"]["message"]
+    assert (await api.post(f"tables/{table}/rows", {"title": "t", "active": 1})).status == 200
+    assert len((await api.get(f"tables/{table}/rows")).data) == 1  # reading goes on without it
+
+
 # ── nested in bodies ──────────────────────────────────────────────────────────────────────────────
 
 

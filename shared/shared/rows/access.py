@@ -10,7 +10,7 @@ from typing import Final
 
 from shared.catalogue import ACTIVITY, Column, Relationship, Table
 from shared.context import Context
-from shared.errors import Forbidden, InvalidRequest, NotFound
+from shared.errors import Forbidden, IncompleteRelation, InvalidRequest, NotFound
 from shared.rights import TableRights
 from shared.rows import activity
 from shared.sql import EMPTY, Sql, raw
@@ -168,6 +168,24 @@ def relation_path(context: Context, where: Access, column: Column) -> Path | Non
         match = _column(rows, link.junction_key_right)
         return None if match is None else Path(rows, match)
     return _through(context, link, rows)
+
+
+_NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
+    "MANYTOONE": ("related_table",),
+    "ONETOMANY": ("related_table", "junction_key_right"),
+    "MANYTOMANY": ("related_table", "junction_table", "junction_key_left", "junction_key_right"),
+}
+
+
+def demand_complete(column: Column) -> None:
+    """Raises IncompleteRelation where the metadata do not say where the relation leads."""
+    link = column.relationship
+    if link is None:
+        return
+    missing = [name for name in _NEEDED[link.type] if not getattr(link, name)]
+    if missing:
+        message = f'the relation "{column.name}" is incomplete: set its {" and ".join(missing)}'
+        raise IncompleteRelation(message, field=column.name)
 
 
 def _through(context: Context, link: Relationship, rows: Access) -> Path | None:

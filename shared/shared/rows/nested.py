@@ -17,7 +17,7 @@ from shared.context import Context
 from shared.errors import Forbidden, InvalidRequest, InvalidValue
 from shared.preconditions import NONE
 from shared.rows import change
-from shared.rows.access import Path, access, relation_path
+from shared.rows.access import Path, access, demand_complete, relation_path
 from shared.rows.bodies import Body, body_key, rows_of
 from shared.rows.writer import DELETED, Stored, writer
 
@@ -99,7 +99,8 @@ async def update_rows(
 def _split(context: Context, table: str, body: Body) -> tuple[dict[str, Any], list[_Nested]]:
     """The row's own columns, and what is said of its relations.
 
-    Raises Forbidden for a protected relation, InvalidRequest for one that leads nowhere.
+    Raises Forbidden for a protected relation, InvalidRequest for one that leads nowhere,
+    IncompleteRelation.
     """
     known = context.catalogue.table(table)
     plain: dict[str, Any] = {}
@@ -122,6 +123,7 @@ def _split(context: Context, table: str, body: Body) -> tuple[dict[str, Any], li
         if path is None:
             if column.is_alias and _says_nothing(value):
                 continue  # as it is shown of a relation that the caller may not follow
+            demand_complete(column)
             raise InvalidRequest(f'the column "{name}" takes no rows in a body', field=name)
         nested.append(_Nested(column, path, value))
     if nested:

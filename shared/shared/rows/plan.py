@@ -18,6 +18,7 @@ from shared.rows.access import (
     Access,
     Field,
     access,
+    demand_complete,
     keeps,
     personal,
     primary_key,
@@ -318,6 +319,7 @@ def _relation(
 
     Raises Forbidden, for administrators InvalidRequest where the metadata lead nowhere.
     """
+    demand_complete(column)
     path = relation_path(context, where, column)
     if path is None:
         if context.rights.admin:

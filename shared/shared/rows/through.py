@@ -12,7 +12,7 @@ from shared.catalogue import Column, Table
 from shared.column_types import Kind
 from shared.context import Context
 from shared.errors import InvalidRequest
-from shared.rows.access import TABLE, Access, reachable, relation_path
+from shared.rows.access import TABLE, Access, demand_complete, reachable, relation_path
 from shared.rows.parse import MAX_JOINS, Join
 from shared.sql import Sql, raw
 
@@ -118,6 +118,7 @@ class Follower:
             relation = access.named(step)
             found = None
             if relation is not None and number < MAX_STEPS:
+                demand_complete(relation)
                 found = self.hop(access, relation, alias, number)
             if found is None:
                 raise self._unknown(dotted)
