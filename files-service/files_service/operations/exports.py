@@ -53,7 +53,7 @@ async def _record(changes: Changes, waiting: Waiting, upload: uploads.Upload) ->
             f"{waiting.rows} rows of {waiting.collection}, with every change up to position "
             f"{result['position']} of the feed {result['feed']}"
         ),
-        tags="export",
+        tags=_tags(str(result.get("folder", ""))),
         location="",
         embed_id=None,
         active=1,
@@ -67,3 +67,8 @@ async def _record(changes: Changes, waiting: Waiting, upload: uploads.Upload) ->
         subject = f"The export of {waiting.collection} is ready"
         message = f"{waiting.rows} rows are in the file library as {name} (file {key})."
         await exports.tell(change, waiting, subject, message)
+
+
+def _tags(folder: str) -> str:
+    """The library has no folders; what one is called is looked for among the tags."""
+    return f"export,{folder.replace(',', ' ')}" if folder else "export"

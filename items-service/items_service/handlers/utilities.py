@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from items_service.keys import BULK, IMPORT_LIMIT, IMPORTS
-from items_service.operations.exporting import may_export
+from items_service.operations.export_query import may_export
 from items_service.operations.importing import import_file, may_import
 from items_service.operations.jobs import begin_export, begin_import
 from items_service.operations.sorting import sort_row

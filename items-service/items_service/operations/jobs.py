@@ -17,7 +17,8 @@ from uuid import uuid4
 
 import structlog
 
-from items_service.operations.exporting import FORMATS, Export, export_rows, harmless, plan_export
+from items_service.operations.export_query import plan_export
+from items_service.operations.exporting import FORMATS, Export, export_rows, harmless
 from items_service.operations.importing import ImportFailed, Progress, import_file
 from items_service.store import jobs
 from items_service.store.jobs import Job
@@ -307,6 +308,7 @@ class JobRunner:
             "type": content_type,
             "size": size,
             "title": str(given.get("title") or title)[:255],
+            "folder": str(given.get("folder") or "")[:100],
             "name": str(given.get("filename_download") or f"{title}.{ending}")[:255],
         }
         if not await jobs.finish(

@@ -23,7 +23,7 @@ from shared.rows.plan import (
     Relation,
     Through,
 )
-from shared.rows.through import At, Joined
+from shared.rows.through import At, Hop, Joined
 from shared.rows.values import equal_values, operand, text_operand, typed
 from shared.sql import EMPTY, Sql, ident, join, literal, param, raw
 
@@ -245,17 +245,27 @@ def _through(item: Through) -> Sql:
     """From the last step to the first, each inside the one before."""
     condition = _filter(item.leaf)
     for hop in reversed(item.hops):
-        rows, near = hop.rows, hop.junction
-        source = raw("EXISTS (SELECT FROM ") + table_name(rows.table) + raw(" AS ") + rows.alias
-        conditions = [_equal_at(hop.match, hop.from_), rows.visible, condition]
-        if near is not None:
-            assert hop.link is not None
-            assert hop.key is not None
-            source += raw(" JOIN ") + table_name(near.table) + raw(" AS ") + near.alias
-            source += raw(" ON ") + _equal_at(hop.link, hop.key)
-            conditions.append(near.visible)
-        condition = source + where(conditions) + raw(")")
+        condition = behind(hop, condition)
     return condition
+
+
+def behind(hop: Hop, condition: Sql) -> Sql:
+    """Whether there are rows behind this step for which the condition holds."""
+    return raw("EXISTS (SELECT") + related(hop, condition) + raw(")")
+
+
+def related(hop: Hop, condition: Sql) -> Sql:
+    """The rows behind a step as a FROM and its WHERE, under the aliases of the step."""
+    rows, near = hop.rows, hop.junction
+    source = raw(" FROM ") + table_name(rows.table) + raw(" AS ") + rows.alias
+    conditions = [_equal_at(hop.match, hop.from_), rows.visible, condition]
+    if near is not None:
+        assert hop.link is not None
+        assert hop.key is not None
+        source += raw(" JOIN ") + table_name(near.table) + raw(" AS ") + near.alias
+        source += raw(" ON ") + _equal_at(hop.link, hop.key)
+        conditions.append(near.visible)
+    return source + where(conditions)
 
 
 def _equal_at(left: At, right: At) -> Sql:
