@@ -1,4 +1,5 @@
-"""Kept counts are the true counts, in every snapshot."""
+"""Kept counts are the true counts, in every snapshot: wherever a change stands between the outbox,
+the deltas and the counters."""
 
 import asyncio
 import random
@@ -23,6 +24,7 @@ async def connection(database_url: str) -> AsyncGenerator[asyncpg.Connection]:
     await connection.close()
 
 
+TAKE = "SELECT directoire.take_positions(token, 3) FROM directoire.lead('test', 60) AS token"
 KEPT = "SELECT status, n FROM directoire.table_counts('item'::regclass) ORDER BY 1"
 TRUE = "SELECT coalesce(active::text, ''), count(*) FROM item GROUP BY 1 ORDER BY 1"
 
@@ -48,9 +50,13 @@ async def test_each_way_to_write(connection: asyncpg.Connection, sql: str) -> No
     await connection.execute(sql)
     assert await connection.fetch(KEPT) == await connection.fetch(TRUE)
 
-    while await connection.fetchval("SELECT directoire.fold_counts(1)"):
-        pass
-    assert await connection.fetch(KEPT) == await connection.fetch(TRUE)
+    for move in (TAKE, "SELECT directoire.fold_counts(1)"):
+        while await connection.fetchval(move):
+            assert await connection.fetch(KEPT) == await connection.fetch(TRUE)
+    assert await connection.fetchval("SELECT sum(n) FROM directoire.counts") >= (
+        await connection.fetchval("SELECT count(*) FROM item")
+    )
+    assert await connection.fetchval("SELECT count(*) FROM directoire.count_deltas") == 0
 
 
 async def test_a_before_trigger_that_sets_the_status(connection: asyncpg.Connection) -> None:
@@ -101,7 +107,7 @@ CHANGES = [  # $1 the writer, who keeps to rows of his own; $2 a status
 async def test_exact_under_writers_rollbacks_and_folding(
     connection: asyncpg.Connection, database_url: str
 ) -> None:
-    """Each snapshot shows the counts of its own rows, while eight change and two fold."""
+    """Each snapshot shows the counts of its own rows, while eight change, one takes, two fold."""
     done = asyncio.Event()
 
     async def write(seed: int) -> None:
@@ -115,10 +121,10 @@ async def test_exact_under_writers_rollbacks_and_folding(
             await (transaction.rollback() if choose.random() < 0.2 else transaction.commit())
         await own.close()
 
-    async def fold() -> None:
+    async def move(how: str) -> None:
         own = await asyncpg.connect(database_url)
         while not done.is_set():
-            await own.fetchval("SELECT directoire.fold_counts(7)")
+            await own.fetchval(how)
         await own.close()
 
     async def check() -> int:
@@ -133,8 +139,8 @@ async def test_exact_under_writers_rollbacks_and_folding(
     async with asyncio.TaskGroup() as group:
         for seed in range(8):
             group.create_task(write(seed))
-        for _ in range(2):
-            group.create_task(fold())
+        for how in (TAKE, "SELECT directoire.fold_counts(7)", "SELECT directoire.fold_counts(7)"):
+            group.create_task(move(how))
         checking = group.create_task(check())
     assert checking.result() == 60
 
@@ -143,12 +149,43 @@ async def test_managing_twice_makes_one_index(
     connection: asyncpg.Connection,
 ) -> None:
     assert await connection.fetchval("SELECT directoire.manage('item')") is False
-    await connection.execute("DROP TRIGGER directoire_counts_insert ON item")
+    await connection.execute("DROP TRIGGER directoire_truncate ON item")
     assert await connection.fetchval("SELECT directoire.manage('item')") is True
     indexes = await connection.fetchval(
         "SELECT count(*) FROM pg_indexes WHERE tablename = 'item' AND indexdef LIKE '%(active, id)'"
     )
     assert indexes == 1
+
+
+async def test_adopted_anew_what_waits_in_the_outbox_counts_once(
+    connection: asyncpg.Connection,
+) -> None:
+    await connection.execute(
+        """
+        INSERT INTO item (active) VALUES (1), (1);
+        DELETE FROM item WHERE id = 1;
+        SELECT directoire.unmanage('item'), directoire.manage('item');
+        INSERT INTO item (active) VALUES (0);
+        """
+    )
+    while await connection.fetchval(TAKE) or await connection.fetchval(
+        "SELECT directoire.fold_counts()"
+    ):
+        assert await connection.fetch(KEPT) == await connection.fetch(TRUE)
+    assert await connection.fetch(KEPT) == await connection.fetch(TRUE)
+
+
+async def test_an_open_change_of_schema_does_not_hold_up_positions(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    await connection.execute("INSERT INTO item (active) VALUES (1)")
+    other = await asyncpg.connect(database_url)
+    await other.execute("BEGIN; SELECT directoire.unmanage('item'), directoire.manage('item')")
+    await connection.execute("SET lock_timeout = '2s'")
+    assert await connection.fetchval(TAKE) == 1
+    await other.execute("COMMIT")
+    await other.close()
+    assert await connection.fetch(KEPT) == await connection.fetch(TRUE)
 
 
 async def test_unmanage_leaves_nothing_behind(connection: asyncpg.Connection) -> None:

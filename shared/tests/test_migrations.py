@@ -1,13 +1,17 @@
 """The schema is made once, however many start; a fresh installation has one group and no user."""
 
 import asyncio
+import io
 import os
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import asyncpg
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from shared.migrations import migrate
 from shared.testing import fresh_database
@@ -61,6 +65,42 @@ async def test_the_version_moves_to_its_own_schema_and_others_stay(template_data
         await asyncio.to_thread(migrate, url)
         assert await rows(url, "SELECT version_num FROM alembic_version") == [("ae1027a6acf5",)]
         assert await rows(url, "SELECT version_num FROM directoire.alembic_version") == before
+
+
+async def test_counts_are_right_after_they_have_moved_into_the_outbox() -> None:
+    """A database of revision 0013, with deltas that nobody has folded yet."""
+    text = io.StringIO()
+    config = Config(output_buffer=text)
+    config.set_main_option("script_location", str(files("shared.migrations")))
+    command.upgrade(config, "0013", sql=True)
+    counts = "SELECT * FROM directoire.table_counts('item'::regclass) ORDER BY 1"
+    async with fresh_database() as url:
+        connection = await asyncpg.connect(url)
+        await connection.execute("CREATE SCHEMA directoire;" + text.getvalue())
+        await connection.execute(
+            """
+            CREATE TABLE item (id int PRIMARY KEY, active smallint, secret text);
+            INSERT INTO item VALUES (1, 1, 'a'), (2, 1, 'b');
+            SELECT directoire.manage('item', '{secret}');
+            INSERT INTO item VALUES (3, 0, 'c');
+            UPDATE item SET active = 2 WHERE id = 1;
+            """
+        )
+        assert await rows(url, counts) == [("0", 1), ("1", 1), ("2", 1)]
+        await connection.close()
+        await asyncio.to_thread(migrate, url)
+
+        assert await rows(url, counts) == [("0", 1), ("1", 1), ("2", 1)]
+        connection = await asyncpg.connect(url)
+        await connection.execute(
+            "INSERT INTO item VALUES (4, 0, 'd'); DELETE FROM item WHERE id = 1"
+        )
+        assert await connection.fetchval("SELECT directoire.manage('item')") is False
+        await connection.close()
+        assert await rows(url, counts) == [("0", 2), ("1", 1)]
+        assert await rows(
+            url, "SELECT after ? 'secret' FROM directus_activity WHERE row_id = '4'"
+        ) == [(False,)]
 
 
 async def test_may_be_called_beside_a_running_loop(database_url: str) -> None:
