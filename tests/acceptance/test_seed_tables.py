@@ -173,7 +173,6 @@ METHODS: Mapping[str, Method] = {
     "deleteItem": ("DELETE", "tables/{t}/rows/{item}?soft=1", None, None),
     "deleteBookmark": ("DELETE", "tables/directus_bookmarks/rows/{bookmark}?soft=1", None, None),
     "deleteColumn": ("DELETE", "tables/{t}/columns/slug", None, None),
-    "deleteColumn, its arguments as documented": ("DELETE", "tables/slug/columns/{t}", None, None),
     "deleteFile": ("DELETE", "tables/directus_files/rows/{file}?soft=1", None, None),
     "deleteUser": ("DELETE", "tables/directus_users/rows/{user}?soft=1", None, None),
     "deleteGroup": ("DELETE", "tables/directus_groups/rows/{group}?soft=1", None, None),
@@ -241,12 +240,6 @@ def test_create_activity_is_refused_because_the_database_writes_the_activity(sit
     reply = site.replies["createActivity"]
     assert reply.status in {400, 403}
     assert reply.json["success"] is False
-
-
-def test_delete_column_with_its_arguments_as_documented_finds_no_table(site: Site) -> None:
-    """The client puts the column where the table belongs."""
-    reply = site.replies["deleteColumn, its arguments as documented"]
-    assert reply.status == 404 or reply.json["success"] is False
 
 
 # --- the attributes -------------------------------------------------------------------------------

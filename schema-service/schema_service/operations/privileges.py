@@ -23,6 +23,9 @@ from shared.versions import ApiVersion
 _META: Final = {"table": "directus_privileges", "type": "item"}
 _ENTRY: Final = {"table": "directus_privileges", "type": "entry"}
 _LEVELS: Final = ("allow_view", "allow_add", "allow_edit", "allow_delete", "allow_alter")
+_WORDS: Final = frozenset(
+    {"view", "bigview", "add", "edit", "bigedit", "delete", "bigdelete", "alter"}
+)
 _LISTS: Final = ("read_field_blacklist", "write_field_blacklist")
 
 
@@ -145,7 +148,7 @@ async def _save(
 
 def _values(body: Mapping[str, Any]) -> dict[str, Any]:
     """What a body says of a privilege, as it is stored. Raises InvalidRequest."""
-    values: dict[str, Any] = {}
+    values = _of_words(body.get("permissions"))
     for name in _LEVELS:
         if name in body:
             level = _number(body[name])
@@ -161,6 +164,27 @@ def _values(body: Mapping[str, Any]) -> dict[str, Any]:
     if "nav_listed" in body:
         values["nav_listed"] = int(truth(body["nav_listed"]))
     return values
+
+
+def _of_words(given: object) -> dict[str, Any]:
+    """``view,bigview,add,…`` of the time before 1.0: plain words are one's own, big ones all.
+
+    Raises InvalidRequest.
+    """
+    if given is None:
+        return {}
+    words = {word for word in map(str.strip, str(given).split(",")) if word}
+    unknown = sorted(words - _WORDS)
+    if unknown:
+        message = (
+            f'permissions has the unknown word "{unknown[0]}"; it takes {", ".join(sorted(_WORDS))}'
+        )
+        raise InvalidRequest(message, field="permissions")
+    levels: dict[str, Any] = {}
+    for name in _LEVELS:
+        word = name.removeprefix("allow_")
+        levels[name] = 2 if f"big{word}" in words else int(word in words)
+    return levels
 
 
 def _number(given: object) -> int | None:
