@@ -73,7 +73,7 @@ class IncomingBody:
         passed = 0
         while True:
             self.waiting = True
-            piece = await self._content.readany()
+            piece = await next_piece(self._content)
             self.waiting = False
             if not piece:
                 return
@@ -81,6 +81,15 @@ class IncomingBody:
             if passed > self._most:
                 raise too_large(self._most)
             yield piece
+            del piece  # not kept until the next has come
+
+
+async def next_piece(content: StreamReader) -> bytes:
+    """The next piece as it came (``readany`` would copy all that is there into one), or b""."""
+    while True:
+        piece, _ = await content.readchunk()
+        if piece or content.at_eof():
+            return piece
 
 
 def too_large(most: int) -> TooLarge:

@@ -15,7 +15,7 @@ from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import StreamReader
 
 from gateway import headers
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, next_piece
 from gateway.upstream import Reply
 from shared.errors import ApiError, TimedOut, Unavailable, UpstreamFailed
 from shared.health import Health
@@ -173,7 +173,7 @@ class Replies:
         try:
             while True:
                 async with asyncio.timeout(patience):
-                    piece = await reply.body.readany()
+                    piece = await next_piece(reply.body)
                 if not piece:
                     break
                 exchange.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)

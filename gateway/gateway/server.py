@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from typing import Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -11,6 +12,8 @@ from gateway.edge import Edge
 from gateway.settings import Settings
 from shared.errors import ApiError, InvalidRequest
 from shared.http import failure
+
+_READ_BUFFER: Final = 128 * 1024  # bytes of a body waiting for its service; twice that at most
 
 
 class HeadTooLarge(ApiError):
@@ -53,6 +56,7 @@ class EdgeServer(web.Server):
             loop=asyncio.get_running_loop(),
             access_log=None,  # pyright: ignore[reportArgumentType]
             keepalive_timeout=75.0,
+            read_bufsize=_READ_BUFFER,
             max_line_size=settings.url_limit,
             max_field_size=settings.header_limit,
             max_headers=settings.headers_limit,

@@ -494,6 +494,7 @@ async def _pump(
             connection.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         else:
             connection.write(piece)
+        del piece
         await connection.drain()
         if not limit.expired() and limit.when() is not None:
             _renew(limit, loop.time() + patience[0])

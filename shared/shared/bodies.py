@@ -9,31 +9,30 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from hashlib import sha256
 from typing import Final
 
-from aiohttp import BodyPartReader, web
+from aiohttp import web
+from aiohttp.helpers import parse_mimetype
 
-from shared.errors import InvalidRequest
+from shared import multipart
 
-_PIECE: Final = 256 * 1024  # bytes
+_WORTH_A_STEP: Final = 128 * 1024  # bytes
 
 
 class Part:
     """One part of a multipart body; to be read before the next one."""
 
-    def __init__(self, reader: BodyPartReader, body: "Body") -> None:
-        self._reader = reader
+    def __init__(self, part: multipart.Part, body: "Body") -> None:
+        self._chunks = part.chunks
         self._body = body
-        self.name = reader.name
-        self.filename = reader.filename
-        self.content_type = reader.headers.get("Content-Type")
+        self.name = part.name
+        self.filename = part.filename
+        self.content_type = part.type
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Raises InvalidRequest."""
-        try:
-            while piece := await self._reader.read_chunk(_PIECE):
-                self._body.note(piece)
-                yield piece
-        except (ValueError, AssertionError) as error:
-            raise _broken(error) from error
+        async for piece in self._chunks:
+            self._body.note(piece)
+            yield piece
+            del piece  # not kept until the next has come: fifty uploads hold fifty of them
 
 
 class Body:
@@ -53,18 +52,28 @@ class Body:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The raw body, in pieces large enough to be worth a step. Raises ConnectionResetError."""
-        gathered = bytearray()
-        while True:
-            piece = await self._request.content.readany()
-            if not piece:
-                break
+        async for piece in self._as_it_comes():
             self.note(piece)
-            gathered += piece
-            if len(gathered) >= _PIECE:
-                yield bytes(gathered)
-                gathered.clear()
-        if gathered:
-            yield bytes(gathered)
+            yield piece
+            del piece
+
+    async def _as_it_comes(self) -> AsyncIterator[bytes]:
+        """A large piece goes on as it came; small ones are gathered."""
+        small: list[bytes] = []
+        gathered = 0
+        while piece := await self._request.content.readany():
+            if not small and len(piece) >= _WORTH_A_STEP:
+                yield piece
+                del piece
+                continue
+            small.append(piece)
+            gathered += len(piece)
+            if gathered >= _WORTH_A_STEP:
+                yield b"".join(small)
+                small.clear()
+                gathered = 0
+        if small:
+            yield b"".join(small)
 
     def parts(self) -> AsyncGenerator[Part]:
         """The parts of a multipart body; whoever asks again gets those that are left.
@@ -91,18 +100,14 @@ class Body:
             self._digest.update(piece)
 
     async def _read_parts(self) -> AsyncGenerator[Part]:
-        try:
-            reader = await self._request.multipart()
-            async for found in reader:
-                if not isinstance(found, BodyPartReader):
-                    raise InvalidRequest("a part of the body is itself multipart")
-                part = Part(found, self)
-                self.note(repr((part.name, part.filename, part.content_type)).encode())
-                yield part
-                async for _ in part.pieces():
-                    pass
-        except (ValueError, AssertionError) as error:
-            raise _broken(error) from error
+        kind = parse_mimetype(self._request.headers["Content-Type"])
+        boundary = kind.parameters.get("boundary", "")
+        async for found in multipart.parts(self._as_it_comes(), boundary):
+            part = Part(found, self)
+            self.note(repr((part.name, part.filename, part.content_type)).encode())
+            yield part
+            async for _ in part.pieces():
+                pass
 
 
 _BODY: Final = web.RequestKey("body", Body)
@@ -114,7 +119,3 @@ def body_of(request: web.Request, *, digested: bool = False) -> Body:
     if body is None:
         body = request[_BODY] = Body(request, digested=digested)
     return body
-
-
-def _broken(error: Exception) -> InvalidRequest:
-    return InvalidRequest(f"the body is not valid multipart: {error}")

@@ -60,6 +60,7 @@ _KEPT_HEADERS: Final = frozenset(
 )
 _OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _LINE_LIMIT: Final = 64 * 1024  # bytes; the gateway's own is smaller, it answers for all
+_READ_BUFFER: Final = 128 * 1024  # bytes of a body waiting for their reader; twice that at most
 _STOP_AFTER: Final = 10.0  # seconds that running requests have at a stop
 
 RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -318,6 +319,7 @@ async def serve(
         handle_signals=False,
         shutdown_timeout=_STOP_AFTER,
         keepalive_timeout=75.0,
+        read_bufsize=_READ_BUFFER,
         max_line_size=_LINE_LIMIT,
         max_field_size=_LINE_LIMIT,
     )

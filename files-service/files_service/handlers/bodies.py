@@ -57,7 +57,7 @@ async def _multipart(request: web.Request) -> Incoming:
         else:
             fields += 1
             check_count(limits, fields)
-            yield Field(part.name or "", await _text(part, limits.rest))
+            yield Field(part.name, await _text(part, limits.rest))
 
 
 async def _text(part: Part, most: int) -> str:

@@ -5,6 +5,7 @@ uvloop has no ``loop.sendfile``; what it lacks is done here on a duplicate of th
 
 import asyncio
 import os
+import socket
 from pathlib import Path
 from typing import Final
 
@@ -33,11 +34,10 @@ async def send_by_kernel(
             await response.write_eof()
             return response
         await _emptied(transport)
-        socket = os.dup(transport.get_extra_info("socket").fileno())
-        try:
-            await _send(socket, file, start, end)
-        finally:
-            os.close(socket)
+        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as wire:
+            if wire.family == socket.AF_UNIX:  # it holds little, and unlike TCP's it never grows
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _AT_ONCE)
+            await _send(wire.fileno(), file, start, end)
     except (OSError, TimeoutError) as error:
         if not response.prepared:
             raise
@@ -58,12 +58,12 @@ async def _emptied(transport: asyncio.Transport) -> None:
                 raise ConnectionResetError("the reader is gone")
 
 
-async def _send(socket: int, file: int, start: int, end: int) -> None:
+async def _send(wire: int, file: int, start: int, end: int) -> None:
     while start < end:
         try:
-            sent = os.sendfile(socket, file, start, min(_AT_ONCE, end - start))
+            sent = os.sendfile(wire, file, start, min(_AT_ONCE, end - start))
         except BlockingIOError:
-            await _writable(socket)
+            await _writable(wire)
             continue
         if sent == 0:
             raise OSError("the file is shorter than its record says")
@@ -71,12 +71,12 @@ async def _send(socket: int, file: int, start: int, end: int) -> None:
         await asyncio.sleep(0)  # others have a turn
 
 
-async def _writable(socket: int) -> None:
+async def _writable(wire: int) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(socket, lambda: ready.done() or ready.set_result(None))
+    loop.add_writer(wire, lambda: ready.done() or ready.set_result(None))
     try:
         async with asyncio.timeout(_STALL):
             await ready
     finally:
-        loop.remove_writer(socket)
+        loop.remove_writer(wire)

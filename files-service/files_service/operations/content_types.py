@@ -12,7 +12,8 @@ import puremagic
 
 from files_service.operations.pictures import PICTURES
 
-HEAD: Final = 1024 * 1024  # bytes looked at; a picture's header lies far before this
+_SEEN: Final = 64 * 1024  # bytes looked at
+HEAD: Final = _SEEN + 1  # bytes wanted of a file: one more tells that it goes on
 _KNOWN: Final = mimetypes.MimeTypes()  # Python's own table, not the machine's
 for _type, _suffix in (
     ("text/markdown", ".md"),
@@ -128,7 +129,7 @@ def _signature(head: bytes) -> str | None:
     if head[4:12] in _AVIF:
         return "image/avif"
     try:
-        matches = puremagic.magic_string(head[: 64 * 1024])
+        matches = puremagic.magic_string(head[:_SEEN])
     except (puremagic.PureError, ValueError, IndexError):
         return None
     for match in matches:
@@ -138,7 +139,7 @@ def _signature(head: bytes) -> str | None:
 
 
 def _charset(head: bytes) -> str:
-    cut = head[: 64 * 1024]
+    cut = head[:_SEEN]
     try:
         text = cut.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,10 +1,12 @@
 """Files: bytes in the store, records in directus_files. Source: contract 7.7, reading 58."""
 
+from asyncio import AbstractEventLoop, Semaphore, get_running_loop
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -13,7 +15,7 @@ from files_service.operations.content_types import ContentType, content_type, ti
 from files_service.operations.incoming import DATA, Incoming, Sending
 from files_service.operations.limits import Limits
 from files_service.operations.names import bare_name, stem_for
-from files_service.operations.pictures import Picture, picture_of
+from files_service.operations.pictures import HEADER, PICTURES, Picture, picture_of
 from files_service.operations.uploads import Upload
 from files_service.store import files
 from files_service.store.contents import Contents
@@ -34,6 +36,7 @@ MAX_NAME: Final = 255  # characters
 AHEAD: Final = "upload"  # a body's key for bytes that were sent ahead by POST upload
 _TEXTS: Final = ("title", "caption", "tags", "location", "charset", "embed_id")
 _NOT_OF_A_ROW: Final = frozenset({DATA, "name", AHEAD})
+_ONE_PICTURE: Final = WeakKeyDictionary[AbstractEventLoop, Semaphore]()
 _CLEARED: Final = "The upload took too long and was cleared away; send it again."
 
 
@@ -109,7 +112,9 @@ async def take_in(
             )
         )
         name = part.name or _name_in(fields)
-        stored.append(await described(context, upload, name, part.claimed or _type_in(fields)))
+        stored.append(
+            await described(contents, context, upload, name, part.claimed or _type_in(fields))
+        )
     if isinstance(fields.get(DATA), bool | int | float | dict | list) and fields[DATA]:
         raise InvalidRequest("data must be base64 text", field=DATA)
     return fields, stored
@@ -126,13 +131,24 @@ def _type_in(fields: Fields) -> str | None:
 
 
 async def described(
-    context: Context, upload: Upload, name: str | None, claimed: str | None
+    contents: Contents, context: Context, upload: Upload, name: str | None, claimed: str | None
 ) -> Stored:
     """What the bytes themselves tell. Raises UnsupportedMediaType for a type not taken here."""
     kind = content_type(upload.head, name=name or "", claimed=claimed)
     limits.check_type(context, kind.type)
-    picture = await picture_of(upload.head, kind.type)
+    picture = await _picture(contents, upload, kind.type)
     return Stored(upload.key, upload.size, upload.sha256, kind, picture, name)
+
+
+async def _picture(contents: Contents, upload: Upload, kind: str) -> Picture:
+    """Only one picture's header is in memory at a time, however many are sent."""
+    if kind not in PICTURES:
+        return Picture()
+    async with _ONE_PICTURE.setdefault(get_running_loop(), Semaphore()):
+        head = upload.head
+        if upload.size > len(head):
+            head = b"".join([chunk async for chunk in contents.read(upload.key, 0, HEADER)])
+        return await picture_of(head, kind)
 
 
 async def record_all(

@@ -48,6 +48,7 @@ async def within(limits: Limits, chunks: AsyncIterator[bytes]) -> AsyncIterator[
         if passed > limits.size:
             raise too_large(limits.size)
         yield chunk
+        del chunk
 
 
 def check_type(context: Context, kind: str) -> None:

@@ -1,6 +1,7 @@
 """What a picture's header tells: its size, and the words its maker put in (EXIF, IPTC).
 
-Only the first megabyte is looked at, and no pixel is decoded. Source: contract 7.7.
+Only HEADER bytes are looked at, of a picture at a time, and no pixel is decoded. Source: contract
+7.7.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from typing import Any, Final
 PICTURES: Final = frozenset(
     {"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif", "image/tiff"}
 )
+HEADER: Final = 1024 * 1024  # bytes; what its camera wrote before the picture lies within
 _READERS: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="picture")
 _LONGEST: Final = {"title": 255, "location": 200, "caption": 4000, "tags": 2000}
 # Records of IPTC-IIM 4.2, section 2

@@ -360,7 +360,7 @@ class _Writer:
         fields["name"] = name
         kind = fields.get("type")
         stored = await files.described(
-            self._context, upload, name, kind if isinstance(kind, str) else None
+            self._contents, self._context, upload, name, kind if isinstance(kind, str) else None
         )
 
         async def finish(change: Change, file: int) -> None:

@@ -35,7 +35,7 @@ IN_FLIGHT: Final = Gauge(
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Bytes that are stored under a registered key; ``head`` is how they begin."""
+    """Bytes that are stored under a registered key; ``head`` is how they begin (HEAD bytes)."""
 
     key: str
     size: int
@@ -74,6 +74,7 @@ async def counted(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             passed += len(chunk)
             IN_FLIGHT.inc(len(chunk))
             yield chunk
+            del chunk
     finally:
         IN_FLIGHT.dec(passed)
 
@@ -110,6 +111,7 @@ async def _keeping_head(chunks: AsyncIterator[bytes], head: bytearray) -> AsyncI
         if len(head) < HEAD:
             head += chunk[: HEAD - len(head)]
         yield chunk
+        del chunk
 
 
 async def _clear_quietly(database: Database, contents: Contents, key: str) -> None:

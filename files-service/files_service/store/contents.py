@@ -108,9 +108,9 @@ class LocalContents:
         aside = _Aside(self._incoming / f"{key}.{uuid4().hex}")
         try:
             with _room_faults():
-                await _in_thread(aside.open)
                 async for chunk in chunks:
                     await _in_thread(aside.append, chunk)
+                    del chunk
                 await _in_thread(aside.publish, target)
         except FileExistsError as error:
             raise KeyTaken(key) from error
@@ -177,23 +177,24 @@ class _Aside:
         self._path = path
         self._file: int | None = None
 
-    def open(self) -> None:
-        _make_folder(self._path.parent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._file = os.open(self._path, flags, 0o640)
-
     def append(self, chunk: bytes) -> None:
-        assert self._file is not None
+        file = self._opened()
         self.digest.update(chunk)
         self.size += len(chunk)
         view = memoryview(chunk)
         while view:
-            view = view[os.write(self._file, view) :]
+            view = view[os.write(file, view) :]
+
+    def _opened(self) -> int:
+        if self._file is None:
+            _make_folder(self._path.parent)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._file = os.open(self._path, flags, 0o640)
+        return self._file
 
     def publish(self, target: Path) -> None:
         """Give whole bytes their name. A link, unlike a rename, never replaces what is there."""
-        assert self._file is not None
-        os.fsync(self._file)
+        os.fsync(self._opened())
         _make_folder(target.parent)
         os.link(self._path, target)
         _sync_folder(target.parent)
