@@ -98,6 +98,18 @@ async def test_a_list_of_the_activity_on_both_versions(api: Api, unique: str) ->
     assert [entry["action"] for entry in revisions] == ["DELETE", "ADD"]
 
 
+async def test_the_last_entry_of_each_named_row(api: Api, unique: str) -> None:
+    table = await api.make_table(f"last_{unique}", n="INT")
+    await api.post(f"tables/{table}/rows/bulk", {"rows": [{"n": n} for n in range(3)]})
+    await api.put(f"tables/{table}/rows/1", {"n": 9})
+    entries = (await api.get(f"activity?last_updated[{table}]=1,2,99")).data
+    assert [(e["row_id"], e["action"]) for e in entries] == [(1, "UPDATE"), (2, "ADD")]
+    old = (await api.v1().get(f"activity?last_updated[{table}][]=2&columns=row_id,user")).json
+    assert (old["total"], old["rows"]) == (1, [{"row_id": 2, "user": 1}])
+    refused = await api.get("activity?last_updated=1,2")
+    assert (refused.status, refused.json["error"]["field"]) == (400, "last_updated")
+
+
 async def test_a_stream_passes_the_gateway_and_resumes_at_another(
     api: Api, cluster: Cluster, session: aiohttp.ClientSession, unique: str
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from shared import envelopes
 from shared.answers import Answer
-from shared.brackets import Query
+from shared.brackets import Query, Value, as_list
 from shared.catalogue import ACTIVITY
 from shared.context import Context
 from shared.database import Database
@@ -23,6 +23,7 @@ from shared.rows.read import fetch_list
 from shared.sql import raw
 from shared.versions import ApiVersion
 
+MOST_LAST: Final = 100  # rows whose last entry one request asks for
 WINDOW: Final = 20_000  # positions that one answer looks through
 _REVISION: Final = ("id", "action", "user", "datetime")
 _EVERYBODY: Final = Rights(ADMINISTRATORS, {})  # the tables' own rights cut the entries
@@ -38,6 +39,8 @@ async def list_activity(database: Database, context: Context, query: Query) -> A
     asked = parse_list(query)
     if query.get("after", "") != "":
         return await _list_feed(database, context, asked, position(query["after"]))
+    if "last_updated" in query:
+        return await _list_last(database, context, asked, query["last_updated"])
     named = {item.column for item in asked.filters} | {column for column, _ in asked.one_of}
     if "quiet" not in named:
         asked = replace(asked, one_of=(*asked.one_of, ("quiet", ("0",))))
@@ -52,6 +55,25 @@ async def list_activity(database: Database, context: Context, query: Query) -> A
         total = sum((counts or {}).values())
         return Answer(envelopes.encode({"total": total, "active": total, "rows": rows}))
     return Answer(_collection(context, rows, counts, meta=plan.meta))
+
+
+async def _list_last(
+    database: Database, context: Context, asked: ListQuery, wanted: Value
+) -> Answer:
+    """The newest entry of each row of ``last_updated[table]=ids``. Raises InvalidRequest."""
+    if not isinstance(wanted, dict):
+        message = "last_updated names rows of a table: last_updated[table]=1,2"
+        raise InvalidRequest(message, field="last_updated")
+    places = [(table, key) for table, keys in wanted.items() for key in as_list(keys)]
+    if len(places) > MOST_LAST:
+        message = f"last_updated takes up to {MOST_LAST} rows"
+        raise InvalidRequest(message, field="last_updated")
+    newest = Order("id", descending=True)
+    found = [await entry_at(database, context, place, asked, newest) for place in places]
+    rows = [row for row in found if row is not None]
+    if context.version is ApiVersion.V1_0:
+        return Answer(envelopes.encode({"total": len(rows), "active": len(rows), "rows": rows}))
+    return Answer(_collection(context, rows, None, meta=True))
 
 
 async def _list_feed(database: Database, context: Context, asked: ListQuery, after: int) -> Answer:
