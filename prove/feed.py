@@ -88,17 +88,23 @@ class Reader:
 
 async def prove(seconds: float, seed: int, mutation: str | None = None) -> Findings:
     """One run. The findings' ``wrong`` is empty when the promise held."""
-    findings = Findings(seed)
+    async with running(seed, mutation) as run:
+        await run.work(seconds, mutation)
+        await run.judge(SETTLE)
+    return run.findings
+
+
+@asynccontextmanager
+async def running(seed: int, mutation: str | None = None) -> AsyncGenerator["Run"]:
+    """A cluster to work on, and to judge, more than once if need be."""
     environment = {"FAILPOINTS_ALLOWED": "1"}
     if mutation is not None and MUTATIONS[mutation]:
         environment["FAILPOINTS"] = MUTATIONS[mutation]
     replicas = {"gateway": 2, "items-service": 2, "relay": 2}
     async with Cluster(replicas=replicas, environment=environment) as cluster:
-        run = Run(cluster, random.Random(seed), findings)
+        run = Run(cluster, random.Random(seed), Findings(seed))
         await run.prepare()
-        await run.work(seconds, mutation)
-        await run.judge(SETTLE)
-    return findings
+        yield run
 
 
 class Run:
@@ -109,6 +115,7 @@ class Run:
         self.stop = asyncio.Event()
         self.readers = [Reader("queue-1"), Reader("queue-2"), Reader("stream")]
         self.written = Counter[str]()
+        self.values: dict[int, dict[int, int]] = {}  # of each writer over HTTP: row → v
 
     # ── before ────────────────────────────────────────────────────────────────────────────────────
 
@@ -152,6 +159,7 @@ class Run:
     # ── while ─────────────────────────────────────────────────────────────────────────────────────
 
     async def work(self, seconds: float, mutation: str | None) -> None:
+        self.stop.clear()
         self.reading = [
             asyncio.create_task(self._read_queue(self.readers[0])),
             asyncio.create_task(self._read_queue(self.readers[1])),
@@ -176,7 +184,6 @@ class Run:
         """End or pause one process after the other, at random; the mutation's own enemy first."""
         first = {"confirms": ["rabbitmq"], "fence": []}.get(mutation or "", [])
         if mutation == "trigger":
-            await self._pause(2)
             await self._without_trigger()
         while not self.stop.is_set():
             await self._pause(self.dice.uniform(*BETWEEN))
@@ -202,12 +209,12 @@ class Run:
     async def _without_trigger(self) -> None:
         async with self._connected() as database:
             await database.execute("ALTER TABLE by_sql DISABLE TRIGGER directoire_activity")
-            await self._pause(1)
+            await database.execute(_OF_ONE_ROW, 0, "nobody sees it")
             await database.execute("ALTER TABLE by_sql ENABLE ALWAYS TRIGGER directoire_activity")
 
     async def _write_http(self, number: int) -> None:
         """Rows of its own: a write that may have been carried out is sent again, as it was."""
-        values = {number * 100 + row: 0 for row in range(ROWS)}
+        values = self.values.setdefault(number, {number * 100 + row: 0 for row in range(ROWS)})
         dice = random.Random(self.dice.random())
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15)) as session:
             while not self.stop.is_set():
@@ -254,12 +261,7 @@ class Run:
         transaction = database.transaction()
         await transaction.start()
         for row in dice.sample(range(ROWS * 2), dice.randint(1, 4)):
-            await database.execute(
-                "INSERT INTO by_sql VALUES ($1, 1, 'made')"
-                " ON CONFLICT (id) DO UPDATE SET v = by_sql.v + 1, note = $2",
-                row,
-                "x" * dice.randrange(300),
-            )
+            await database.execute(_OF_ONE_ROW, row, "x" * dice.randrange(300))
             await asyncio.sleep(dice.choice((0, 0, 0.01)))
         if dice.random() < 0.1:
             await transaction.rollback()
@@ -445,6 +447,10 @@ _STATE: Final = (
     "SELECT r.position, r.confirmed = r.position"
     " AND NOT EXISTS (SELECT FROM directoire.outbox) AS settled,"
     " (SELECT count(*) FROM directus_activity) AS entries FROM directoire.relay r"
+)
+_OF_ONE_ROW: Final = (
+    "INSERT INTO by_sql VALUES ($1, 1, 'made')"
+    " ON CONFLICT (id) DO UPDATE SET v = by_sql.v + 1, note = $2"
 )
 _INSERT: Final = (
     "INSERT INTO come_and_go SELECT n, 1, 'bulk' FROM generate_series(1, 40) n"

@@ -11,6 +11,7 @@ Source: architecture, section 5; the positions' SQL tells what they need.
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -40,6 +41,8 @@ QUERIES: Final = load_queries("items_service", "relay.sql")
 log = structlog.get_logger(__name__)
 
 PEEK: Final = 0.02  # seconds between looks for committed entries
+IDLE_PEEK: Final = 0.04  # the same when there was none for so many seconds: QUIET
+QUIET: Final = 1.0
 POSITIONS: Final = 1000  # entries that get a position in one transaction
 GRANT: Final = 0.2  # seconds between grants
 WORTH_A_LOOK: Final = 5000  # more changes than these in one grant raise everything
@@ -77,6 +80,7 @@ class Relay:
     )
     token: int | None = None
     _counted: int | None = None  # the last position, where nothing fences
+    _busy_at: float = 0.0  # when there was last an entry without position, time.monotonic()
     _unpublished: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -150,7 +154,10 @@ class Relay:
 
     async def _take_positions(self, token: int) -> None:
         if not await self.database.fetchval(fixed(QUERIES["pending"])):
+            if time.monotonic() - self._busy_at > QUIET:
+                await asyncio.sleep(IDLE_PEEK - PEEK)
             return
+        self._busy_at = time.monotonic()
         taken = POSITIONS
         while taken == POSITIONS:
             taken = await self._take(token)

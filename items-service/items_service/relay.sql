@@ -6,7 +6,7 @@ SELECT directoire.lead($1, $2);
 SELECT directoire.resign($1);
 
 -- pending
--- Asked every 20 ms: takes no transaction id.
+-- Asked every 20 to 40 ms: takes no transaction id.
 SELECT directoire.pending();
 
 -- take_positions

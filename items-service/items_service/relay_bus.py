@@ -77,7 +77,8 @@ class Bus:
         async with asyncio.timeout(CONNECT):
             self._connection = await aio_pika.connect(self._url)
             await self._declare_stream(self._connection)
-            channel = await self._connection.channel(publisher_confirms=True)
+            # unless told to raise, a returned message is as good as a confirmed one
+            channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
             below = await channel.get_underlay_channel()
             assert isinstance(below, Channel)
             self._channel = below

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import random
 import signal
 import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from statistics import median
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -16,7 +18,9 @@ import msgspec
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError
+from prometheus_client import REGISTRY
 
+from items_service import relay as relay_module
 from items_service.relay import Relay
 from items_service.relay_bus import Bus
 from items_service.relay_events import routing_key
@@ -260,6 +264,69 @@ async def test_a_bus_that_is_away_holds_up_only_publishing(stack: Stack) -> None
         proxy.mend()
         await stack.all_published(304)
     assert stack.first_sightings() == list(range(1, 305))
+
+
+async def test_an_idle_relay_picks_a_commit_up_within_50_ms(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of nine commits, each at some moment between two looks; a busy machine may try again."""
+    monkeypatch.setattr(relay_module, "QUIET", 0.0)
+    pending = raw("SELECT directoire.pending()")
+    async with stack.running(stack.relay()):
+        await count_up(stack, 1, 0)
+        await stack.all_published(1)
+        quickest = 1.0
+        for _ in range(6):
+            waits: list[float] = []
+            for _ in range(9):
+                await asyncio.sleep(random.uniform(0, relay_module.IDLE_PEEK))
+                await stack.write(raw("UPDATE articles SET v = v + 1"))
+                committed = time.monotonic()
+                while await stack.database.fetchval(pending):
+                    pass
+                waits.append(time.monotonic() - committed)
+            quickest = min(quickest, median(waits))
+            if quickest < 0.05:
+                break
+    assert quickest < 0.05
+
+
+async def test_a_message_that_no_queue_took_is_sent_again(stack: Stack) -> None:
+    """Returned as unroutable: it counts as not sent, and the relay makes its stream anew."""
+    exchange = f"{stack.exchange}.lonely"
+
+    def returned() -> float:
+        why = {"why": "PublishError"}
+        return REGISTRY.get_sample_value("directoire_relay_bus_away_total", why) or 0.0
+
+    async def confirmed(entries: int) -> None:
+        async def done() -> bool:
+            return (await stack.row())["confirmed"] == entries
+
+        await eventually(done, within=20, what=f"{entries} entries confirmed")
+
+    relay = stack.relay()
+    relay.bus = Bus(server("AMQP_URL"), exchange)
+    connection = await aio_pika.connect(server("AMQP_URL"))
+    async with connection, stack.running(relay):
+        await count_up(stack, 1, 2)
+        await confirmed(3)
+        before = returned()
+        channel = await connection.channel()
+        await channel.queue_delete(f"{exchange}.stream")
+        await count_up(stack, 2, 4)
+        await confirmed(8)
+        assert returned() > before
+        await channel.set_qos(100)
+        stream = await channel.get_queue(f"{exchange}.stream")
+        await stream.consume(stack.take, arguments={"x-stream-offset": "first"})
+
+        async def kept() -> bool:
+            return stack.first_sightings() == list(range(4, 9))
+
+        await eventually(kept, what="the events in the new stream")
+        await channel.queue_delete(f"{exchange}.stream")
+        await channel.exchange_delete(exchange)
 
 
 async def test_a_change_by_plain_sql_voids_answers(stack: Stack) -> None:

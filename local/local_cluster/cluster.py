@@ -5,6 +5,7 @@ import os
 import signal
 import tempfile
 import time
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Self
 
 from local_cluster.home import Home, Ports
 from local_cluster.instance import Instance
+from local_cluster.programs import rabbitmqctl_for
 from local_cluster.settings import Settings
 
 
@@ -103,6 +105,17 @@ class Cluster:
                     if found and process["pid"] not in {None, after}:
                         return process["pid"]
                 await asyncio.sleep(0.02)
+
+    async def rabbitmqctl(self, *words: str) -> str:
+        """What an operator tells the private broker; its output. Raises ChildProcessError."""
+        program, environment = rabbitmqctl_for(self.processes["rabbitmq"])
+        command = await asyncio.create_subprocess_exec(
+            program, *words, env=environment, stdout=PIPE, stderr=STDOUT
+        )
+        output, _ = await command.communicate()
+        if command.returncode != 0:
+            raise ChildProcessError(f"rabbitmqctl {' '.join(words)}: {output.decode()}")
+        return output.decode()
 
     def start(self) -> None:
         """Start and return when all is healthy. Raises Refused with the reason."""

@@ -120,6 +120,15 @@ def rabbitmq_in(tree: Path) -> Rabbitmq:
     )
 
 
+def rabbitmqctl_for(broker: int) -> tuple[Path, dict[str, str]]:
+    """The operator's program beside a broker that runs under this pid, and its environment."""
+    lines = Path(f"/proc/{broker}/environ").read_bytes().decode().split("\0")
+    environment = dict(line.split("=", 1) for line in lines if "=" in line)
+    erlang = Path(environment["PATH"].split(":")[0])
+    tree = erlang.parents[2] if erlang.name == "bin" and erlang.parts[1] != "usr" else Path("/")
+    return tree / "usr/lib/rabbitmq/bin/rabbitmqctl", environment
+
+
 _NO_RABBITMQ: Final = (
     "RabbitMQ is missing and could not be fetched ({}): install it (on Debian: apt-get install"
     " rabbitmq-server), or give the URL of a running one in AMQP_URL."

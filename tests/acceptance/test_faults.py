@@ -29,6 +29,7 @@ TARGETS = (
     "items-service", "redis", "gateway", "rabbitmq", "relay", "auth-service", "schema-service",
 )  # fmt: skip
 EXCHANGE = "directoire.activity"
+LAG = "directoire_relay_lag_positions "
 
 
 @dataclass(frozen=True)
@@ -192,3 +193,47 @@ async def test_killing_any_one_process_loses_hides_and_ages_nothing(stack: Stack
         expected = [entry["n"] for entry in recorded if entry["row_id"] == str(row)]
         assert [n for row_id, n in seen if row_id == str(row)] == expected
     await database.close()
+
+
+async def test_a_broker_that_blocks_its_publishers_is_waited_for(
+    stack: Stack, session: aiohttp.ClientSession
+) -> None:
+    """RabbitMQ's memory alarm: writes go on, the relay's metrics tell, then everything comes."""
+    table = await stack.api.make_table("alarmed", n="INT")
+    path = f"tables/{table}/rows"
+    metrics = f"http://127.0.0.1:{stack.cluster.ports['relay']}/metrics"
+
+    async def lag() -> float:
+        async with session.get(metrics) as response:
+            lines = (await response.text()).splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(LAG))
+
+    connection = await aio_pika.connect(stack.cluster.urls["AMQP_URL"])
+    async with connection:
+        channel = await connection.channel()
+        arrived: asyncio.Queue[aio_pika.abc.AbstractIncomingMessage] = asyncio.Queue()
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(EXCHANGE, f"activity.{table}.*")
+        await queue.consume(arrived.put, no_ack=True)
+        await stack.cluster.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1MB")
+        try:
+            for n in range(20):
+                assert (await stack.api.post(path, {"n": n})).status == 200
+
+            async def waits() -> bool:
+                return await lag() > 0
+
+            await eventually(waits, what="the metrics show what is not confirmed")
+        finally:
+            await stack.cluster.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "512MB")
+
+        async def caught_up() -> bool:
+            return await lag() == 0
+
+        await eventually(caught_up, within=40, what="all is confirmed")
+        seen: dict[str, int] = {}
+        async with asyncio.timeout(30):
+            while len(seen) < 20:
+                event = json.loads((await arrived.get()).body)
+                seen.setdefault(event["sequence"], event["data"]["after"]["n"])
+    assert [seen[key] for key in sorted(seen, key=int)] == list(range(20))
