@@ -1,6 +1,7 @@
 """``directoire activity …``: watch the feed, keep it for so long, what consumers set aside."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -12,6 +13,8 @@ import msgspec
 import typer
 from aio_pika.exceptions import AMQPError
 
+from directoire_cli import following
+from directoire_cli.api import DEFAULT_URL, Address, Api, AsJson, run
 from directoire_consumer import Event, list_dead_letters, names, replay, send_again
 
 _DAYS: Final = {"d": 1, "w": 7, "m": 31, "y": 366}
@@ -20,6 +23,16 @@ app = typer.Typer(no_args_is_help=True, help="The activity feed.")
 dead_letters = typer.Typer(no_args_is_help=True, help="What a consumer did not take.")
 app.add_typer(dead_letters, name="dead-letters")
 
+TokenOrBus = Annotated[
+    str,
+    typer.Option("--token", envvar="DIRECTOIRE_TOKEN", help="an API token", show_default=False),
+]
+Bus = Annotated[
+    str,
+    typer.Option(
+        "--amqp-url", envvar="AMQP_URL", help="RabbitMQ, instead of a token", show_default=False
+    ),
+]
 Amqp = Annotated[str, typer.Option(envvar="AMQP_URL", help="RabbitMQ", show_default=False)]
 Postgres = Annotated[
     str, typer.Option(envvar="DATABASE_URL", help="PostgreSQL", show_default=False)
@@ -30,19 +43,48 @@ Consumer = Annotated[str, typer.Argument(help="the consumer's name")]
 
 @app.command()
 def tail(
-    amqp_url: Amqp,
+    token: TokenOrBus = "",
+    url: Address = DEFAULT_URL,
+    amqp_url: Bus = "",
     exchange: Exchange = names.EXCHANGE,
     after: Annotated[int, typer.Option(help="begin after this position")] = -1,
-    since: Annotated[datetime | None, typer.Option(help="begin at this time, UTC")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(help="begin at this time, UTC; of the bus only")
+    ] = None,
     table: Annotated[list[str] | None, typer.Option(help="only this table; repeat it")] = None,
     follow: Annotated[bool, typer.Option(help="go on with what comes")] = True,
+    as_json: AsJson = False,
 ) -> None:
-    """Print events, one line each, from the stream on the bus: what comes, or the past first."""
+    """Print the activity, one line an entry: what comes, or the past first.
+
+    With an API token what its user may see; with --amqp-url everything, from the stream on the bus.
+    """
     wanted = frozenset(table or ())
+    if token:
+        first = None if after < 0 else after
+
+        async def shown(api: Api) -> None:
+            entries = following.coming(api, first, wanted)
+            if not follow:
+                entries = following.past(api, first or 0, wanted)
+            async for entry in entries:
+                print(json.dumps(entry) if as_json else _line_of(entry), flush=True)
+
+        run(url, token, shown)
+        return
+    if not amqp_url:
+        print("Give an API token with --token or DIRECTOIRE_TOKEN.", file=sys.stderr)
+        raise typer.Exit(1)
     moment = since.replace(tzinfo=UTC) if since is not None else None
     if after < 0 and moment is None:
         moment = datetime.now(UTC)
     _run(_tail(amqp_url, exchange, max(after, 0) + 1, moment, wanted, follow=follow))
+
+
+def _line_of(entry: following.Entry) -> str:
+    subject = f"{entry['table_name']}/{entry['row_id']}"
+    said = (entry["position"], entry["datetime"], entry["action"], subject)
+    return "  ".join([*map(str, said), f"by {entry['user']}"])
 
 
 async def _tail(

@@ -71,12 +71,17 @@ class Api:
             raise Failed(_told(answer))
         return answer
 
+    async def refuse(self, response: aiohttp.ClientResponse) -> None:
+        """Raises Failed with what the answer says."""
+        raise Failed(_told(Answer(response.status, response.headers, await response.read())))
+
 
 def _told(answer: Answer) -> str:
     advice = {
         401: "Give an API token with --token or DIRECTOIRE_TOKEN.",
         403: "The token's user may not do this, or there is no such table: directoire tables.",
         404: "This instance does not have it: is it older than this command?",
+        413: "Import it in parts, or raise IMPORT_LIMIT and UPLOAD_LIMIT.",
         429: "Wait a moment.",
     }.get(answer.status, "")
     try:
@@ -103,6 +108,8 @@ def run(url: str, token: str, work: Callable[[Api], Awaitable[T]]) -> T:
     except Failed as error:
         print(str(error), file=sys.stderr)
         raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 async def pieces(
