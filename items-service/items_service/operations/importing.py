@@ -15,7 +15,7 @@ from items_service.operations.tabular import Bytes, Ragged, Row, Rows, read_rows
 from items_service.store import bulk
 from shared import failpoints, rows
 from shared.catalogue import Column
-from shared.changes import Changes
+from shared.changes import Change, Changes
 from shared.column_types import Kind
 from shared.context import Context
 from shared.database import Joined
@@ -161,6 +161,7 @@ class _Importer:
         self._converts: dict[str, Convert | None] = {}
         self._rows: list[Ready] = []
         self._keys: set[object] = set()
+        self._made: set[str] = set()  # temporary tables
         self._automatic = automatic_values(to, created=True)
         self._automatic_update = automatic_values(to, created=False)
         edit = to.rights.edit_condition(to.user, TABLE)
@@ -280,30 +281,65 @@ class _Importer:
         shapes: dict[tuple[str, ...], list[Ready]] = {}
         for row in taken:
             shapes.setdefault(tuple(row[1]), []).append(row)
-        status = self._to.status
+        bulk_shapes = {
+            shape: await self._held(shape)
+            for shape, members in shapes.items()
+            if self._in_bulk(shape, len(members))
+        }
         async with self._changes.transaction(self._to.actor) as change:
             change.touch(*self._to.topics)
             for shape, members in shapes.items():
-                plain = status is None or status.name not in shape or self._context.rights.admin
-                if self._simple and plain and len(members) >= _WORTH_COPYING:
-                    await bulk.store(
-                        change,
-                        self._to.table,
-                        self._to.key,
-                        [self._to.table.columns[name] for name in shape],
-                        [tuple(values.values()) for _, values, _ in members],
-                        automatic=self._automatic,
-                        automatic_update=self._automatic_update,
-                        editable=self._editable,
-                    )
-                else:
-                    await rows.create_rows(
-                        self._changes,
-                        self._context,
-                        self._to.table.name,
-                        {"rows": [_body(self._to, values, row) for _, values, row in members]},
-                        query={},
-                    )
+                if shape in bulk_shapes:
+                    await self._store_bulk(change, shape, bulk_shapes[shape], members)
+                    continue
+                await rows.create_rows(
+                    self._changes,
+                    self._context,
+                    self._to.table.name,
+                    {"rows": [_body(self._to, values, row) for _, values, row in members]},
+                    query={},
+                )
+
+    def _in_bulk(self, shape: tuple[str, ...], count: int) -> bool:
+        status = self._to.status
+        plain = status is None or status.name not in shape or self._context.rights.admin
+        return self._simple and plain and count >= _WORTH_COPYING
+
+    async def _held(self, shape: tuple[str, ...]) -> bulk.Held | None:
+        """Where rows of this shape wait for their INSERT; None where they need none."""
+        columns = [self._to.table.columns[name] for name in shape]
+        if bulk.go_straight(self._to.key, columns, self._automatic):
+            return None
+        held = bulk.held(columns)
+        joined = self._changes.database.current
+        assert joined is not None
+        assert joined.session is not None
+        await held.prepare(joined.session, made=held.name in self._made)
+        self._made.add(held.name)
+        return held
+
+    async def _store_bulk(
+        self,
+        change: Change,
+        shape: tuple[str, ...],
+        held: bulk.Held | None,
+        members: Sequence[Ready],
+    ) -> None:
+        records = [tuple(values.values()) for _, values, _ in members]
+        if held is None:
+            columns = [self._to.table.columns[name] for name in shape]
+            await bulk.copy(change, self._to.table, columns, records)
+            return
+        await bulk.store(
+            change,
+            self._to.table,
+            self._to.key,
+            held,
+            records,
+            automatic=self._automatic,
+            automatic_update=self._automatic_update,
+            editable=self._editable,
+        )
 
 
 def _body(to: Writer, values: Values, row: Mapping[str, Any]) -> Values:

@@ -117,6 +117,8 @@ async def _read_csv(texts: AsyncIterator[str]) -> Rows:
         if header is None:
             delimiter = _delimiter(block)
         rows: list[Row] = []
+        # most blocks hold no cell that means something else than it says
+        plain = "'" not in block and "null" not in block and "true" not in block
         try:
             for cells in csv.reader(
                 io.StringIO(block, newline=""), delimiter=delimiter, strict=True
@@ -127,7 +129,10 @@ async def _read_csv(texts: AsyncIterator[str]) -> Rows:
                     header = _header(cells)
                     continue
                 number += 1
-                rows.append((number, _csv_row(header, cells)))
+                if plain and len(cells) == len(header) and "" not in cells:
+                    rows.append((number, dict(zip(header, cells, strict=True))))
+                else:
+                    rows.append((number, _csv_row(header, cells)))
         except csv.Error as error:
             raise BrokenFile(f"row {number + 1} is no CSV: {error}") from error
         yield rows
