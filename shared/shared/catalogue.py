@@ -7,9 +7,11 @@ Names are looked up in it before they reach SQL; what is not in it does not exis
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
+from asyncpg import Record
 
 from shared.column_types import ALIASES, Found, Kind, default_text, kind_of, report
 from shared.queries import load_queries
@@ -136,10 +138,9 @@ class Catalogue:
 
 
 async def load_catalogue(session: Reader) -> Catalogue:
-    """Read the whole schema: three round trips, some milliseconds."""
+    """Read the whole schema: two round trips, some milliseconds."""
     tables = await session.fetch(fixed(QUERIES["tables"]))
     columns = await session.fetch(fixed(QUERIES["columns"]))
-    (database,) = await session.fetch(fixed(QUERIES["schema_name"]))
     by_table: dict[str, dict[str, Column]] = {row["name"]: {} for row in tables}
     for row in columns:
         known = by_table.get(row["table_name"])
@@ -153,7 +154,7 @@ async def load_catalogue(session: Reader) -> Catalogue:
             row["name"]: _table(row, by_table[row["name"]], closures[row["name"]], unknowable)
             for row in tables
         },
-        schema_name=database[0],
+        schema_name=tables[0]["schema_name"],
     )
 
 
@@ -167,11 +168,15 @@ _AFTER_ALL: Final = 10_000  # PostgreSQL has at most 1600 columns
 _RELATIONSHIPS: Final = ("MANYTOONE", "ONETOMANY", "MANYTOMANY")
 
 
-def _column(row: Mapping[str, Any]) -> Column | None:
-    """None for metadata that a dropped column has left behind."""
+@lru_cache(maxsize=16_384)
+def _column(row: Record) -> Column | None:
+    """None for metadata that a dropped column has left behind.
+
+    Remembered by the whole row: a change of the schema leaves nearly all columns as they were.
+    """
     if row["oid"] is None:
         return _alias(row)
-    found = Found(row["pg_type"], row["typmod"], tuple(row["labels"] or ()))
+    found = Found(row["pg_type"], row["typmod"], tuple(msgspec.json.decode(row["labels"] or b"[]")))
     expression: str | None = row["default_expression"]
     automatic = row["identity"] or (expression or "").startswith("nextval(")
     reported = report(found, row["data_type"] or _system_type(row), row["char_length"])
@@ -197,13 +202,13 @@ def _column(row: Mapping[str, Any]) -> Column | None:
     )
 
 
-def _system_type(row: Mapping[str, Any]) -> str | None:
+def _system_type(row: Record) -> str | None:
     """The flags and states of system tables were TINYINT, and clients show them as such."""
     small = row["pg_type"] == "int2" and row["table_name"].startswith(SYSTEM_PREFIX)
     return "TINYINT" if small else None
 
 
-def _alias(row: Mapping[str, Any]) -> Column | None:
+def _alias(row: Record) -> Column | None:
     relationship = _relationship(row)
     data_type = (row["data_type"] or "").upper()
     related = relationship is not None and relationship.type != "MANYTOONE"
@@ -229,7 +234,7 @@ def _alias(row: Mapping[str, Any]) -> Column | None:
     )
 
 
-def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(row: Record) -> dict[str, Any]:
     options = msgspec.json.decode(row["options"]) if row["options"] else {}
     return {
         "ui": row["ui"] or None,
@@ -242,7 +247,7 @@ def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _relationship(row: Mapping[str, Any]) -> Relationship | None:
+def _relationship(row: Record) -> Relationship | None:
     stored = (row["relationship_type"] or "").upper()
     if stored not in _RELATIONSHIPS:
         return _BUILT_IN_RELATIONSHIPS.get((row["table_name"], row["column_name"]))

@@ -52,13 +52,16 @@ SELECT r.oid,
        coalesce(e.names, '{}') AS touches,
        coalesce(t.managed, false) AS managed,
        coalesce(t.foreign, false) OR r.has_rules AS foreign,
-       coalesce(d.comment, obj_description(r.oid, 'pg_class'), '') AS comment,
+       coalesce(d.comment, o.description, '') AS comment,
        d.hidden, d.single, d.is_junction_table, d.footer, d.primary_column,
        d.user_create_column, d.user_update_column, d.date_create_column, d.date_update_column,
        d.sort_column, d.status_column, d.date_created,
        d.default_status, d.list_view, d.column_groupings, d.filter_column_blacklist,
-       d.display_template, d.preview_url, d.require_if_match, r.versioned
+       d.display_template, d.preview_url, d.require_if_match, r.versioned,
+       current_database()::text AS schema_name
   FROM relations r
+  LEFT JOIN pg_description o  -- by join: obj_description is a query for each row
+         ON o.objoid = r.oid AND o.classoid = 'pg_class'::regclass AND o.objsubid = 0
   LEFT JOIN triggers t ON t.tgrelid = r.oid
   LEFT JOIN touches e ON e.source = r.oid
   LEFT JOIN keys k ON k.indrelid = r.oid
@@ -101,14 +104,14 @@ attributes AS MATERIALIZED (
            base.typname::text AS pg_type,
            coalesce(d.typmod, a.atttypmod) AS typmod,
            CASE WHEN base.typtype = 'e'
-                THEN ARRAY(SELECT enumlabel::text FROM pg_enum
-                            WHERE enumtypid = base.oid ORDER BY enumsortorder) END AS labels,
+                THEN (SELECT json_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum
+                       WHERE enumtypid = base.oid)::text END AS labels,
            NOT (a.attnotnull OR coalesce(d.not_null, false)) AS nullable,
            a.attidentity <> '' AS identity,
            a.attgenerated <> '' AS generated,
            pg_get_expr(v.adbin, v.adrelid) AS default_expression,
            CASE k.rank WHEN 1 THEN 'PRI' WHEN 2 THEN 'UNI' WHEN 3 THEN 'MUL' ELSE '' END AS key,
-           col_description(a.attrelid, a.attnum) AS description
+           o.description
       FROM relations r
       JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
        -- where bytes are kept is the server's own (reading 55)
@@ -119,6 +122,8 @@ attributes AS MATERIALIZED (
       JOIN pg_type base ON base.oid = coalesce(d.base, a.atttypid)
       LEFT JOIN pg_attrdef v ON v.adrelid = a.attrelid AND v.adnum = a.attnum
       LEFT JOIN keys k ON k.indrelid = a.attrelid AND k.attnum = a.attnum
+      LEFT JOIN pg_description o
+             ON o.objoid = r.oid AND o.classoid = 'pg_class'::regclass AND o.objsubid = a.attnum
 )
 SELECT a.oid,
        coalesce(a.table_name, m.table_name) AS table_name,
@@ -133,6 +138,3 @@ SELECT a.oid,
   FULL JOIN public.directus_columns m
          ON m.table_name = a.table_name AND m.column_name = a.column_name
  ORDER BY table_name, coalesce(m.sort, a.position, 9999), coalesce(a.position, 9999), column_name;
-
--- schema_name
-SELECT current_database()::text;
