@@ -12,7 +12,7 @@ from shared.context import Actor
 from shared.database import Database, Joined, Session, client_faults
 from shared.errors import NotUnique, PreconditionFailed
 from shared.sql import Sql, param, raw
-from shared.stamps import Invalidation
+from shared.stamps import ENTRIES, Invalidation
 
 
 def actor_cte(actor: Actor) -> Sql:
@@ -157,4 +157,4 @@ class Changes:
         committed_at = time.monotonic()
         await failpoints.reach("changes.committed")
         if topics and not failpoints.is_off("changes.raise"):
-            await self._invalidation.raise_(topics, committed_at)
+            await self._invalidation.raise_({*topics, ENTRIES}, committed_at)

@@ -34,6 +34,8 @@ RAISE: Final = Script.load("raise")
 CLOCK: Final = Script.load("clock")
 GRANT: Final = Script.load("grant")
 
+ENTRIES: Final = "t:directus_activity"  # every recorded change raises it
+
 Topic = str  # ASCII without spaces: names are percent-encoded by the makers below
 
 
@@ -73,7 +75,7 @@ _SUBJECTS: Final[Mapping[str, tuple[str, Callable[[int], Topic]]]] = {
 
 def topics_of(table: str, before: Image | None, after: Image | None) -> set[Topic]:
     """What the change of one row raises; without both images the table was truncated."""
-    topics = {table_topic(table)}
+    topics = {table_topic(table), ENTRIES}
     if table in ("directus_tables", "directus_columns"):
         topics.add(SCHEMA)
     elif (subject := _SUBJECTS.get(table)) is not None:

@@ -15,6 +15,7 @@ from shared.ports import claimed_port
 from shared.redis_pipeline import Away, Pipeline
 from shared.stamps import (
     ALL,
+    ENTRIES,
     LIFE,
     MARGIN,
     SCHEMA,
@@ -150,7 +151,7 @@ def test_stamps_travel_in_a_header() -> None:
 def test_a_change_raises_what_rests_on_the_row(
     table: str, before: dict[str, object] | None, after: dict[str, object] | None, topics: set[str]
 ) -> None:
-    assert topics_of(table, before, after) == topics
+    assert topics_of(table, before, after) == topics | {ENTRIES}
 
 
 async def test_without_a_grant_nothing_is_trusted(redis: Redis) -> None:

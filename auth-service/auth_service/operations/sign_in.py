@@ -42,7 +42,7 @@ async def check(changes: Changes, passwords: PasswordChecker, sign_in: SignIn) -
     matches = await passwords.matches(given, sign_in.password)
     if account is None or given is None or not matches:
         await accounts.record_failure(
-            database, account.user if account is not None else None, sign_in.request_id
+            changes, account.user if account is not None else None, sign_in.request_id
         )
         raise Unauthorized(FAILED)
     await accounts.take_back(database, list(counts))

@@ -6,10 +6,11 @@ from typing import Final
 
 import msgspec
 
-from shared.changes import Change
+from shared.changes import Change, Changes
 from shared.database import Database
 from shared.queries import load_queries
 from shared.sql import fixed
+from shared.stamps import ENTRIES
 
 QUERIES: Final = load_queries("auth_service.store", "accounts.sql")
 
@@ -58,13 +59,15 @@ async def record(change: Change, user: int, action: str, what: Mapping[str, obje
     """An entry about a user that no row stands for; never with a secret in it."""
     said = msgspec.json.encode({"id": user, **what}).decode()
     await change.execute(fixed(QUERIES["record"], str(user), action, said))
+    change.touch(ENTRIES)
 
 
-async def record_failure(database: Database, user: int | None, request_id: str) -> None:
+async def record_failure(changes: Changes, user: int | None, request_id: str) -> None:
     """A failed sign-in, of an account or of none: the same statement."""
-    await database.execute(
+    await changes.database.execute(
         fixed(QUERIES["record_failure"], None if user is None else str(user), request_id)
     )
+    await changes.raise_topics({ENTRIES})
 
 
 async def count_guesses(

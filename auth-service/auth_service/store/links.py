@@ -6,6 +6,7 @@ from shared.changes import Change
 from shared.database import Database
 from shared.queries import load_queries
 from shared.sql import fixed
+from shared.stamps import ENTRIES
 
 QUERIES: Final = load_queries("auth_service.store", "links.sql")
 
@@ -13,6 +14,7 @@ QUERIES: Final = load_queries("auth_service.store", "links.sql")
 async def make_reset(change: Change, email: str, digest: bytes, life: int) -> str | None:
     """The address as stored, of an active user; None for nobody. ``life`` in seconds."""
     row = await change.fetchrow(fixed(QUERIES["make_reset"], email, digest, life))
+    change.touch(ENTRIES)
     return None if row is None else row["email"]
 
 

@@ -33,7 +33,8 @@ _HEAD: Final = raw("SELECT position FROM directoire.relay")
 async def list_activity(database: Database, context: Context, query: Query) -> Answer:
     """Newest first; with ``after`` in the order of the feed, from the position after that one.
 
-    Quiet entries are left out unless a filter names ``quiet``; the feed has them all.
+    Quiet entries are left out unless a filter names ``quiet``; the feed has them all. The newest
+    can be remembered; what follows a position cannot, since no writer knows when it gets one.
     Raises InvalidRequest naming the parameter at fault.
     """
     asked = parse_list(query)
@@ -50,11 +51,18 @@ async def list_activity(database: Database, context: Context, query: Query) -> A
     rows, counts = await fetch_list(database, plan)
     if plan.single:
         row = rows[0] if rows else None
-        return Answer(envelopes.item(context.version, ACTIVITY, row, meta=plan.meta))
-    if context.version is ApiVersion.V1_0:
+        body = envelopes.item(context.version, ACTIVITY, row, meta=plan.meta)
+    elif context.version is ApiVersion.V1_0:
         total = sum((counts or {}).values())
-        return Answer(envelopes.encode({"total": total, "active": total, "rows": rows}))
-    return Answer(_collection(context, rows, counts, meta=plan.meta))
+        body = envelopes.encode({"total": total, "active": total, "rows": rows})
+    else:
+        body = _collection(context, rows, counts, meta=plan.meta)
+    return Answer(
+        body,
+        depends=plan.depends,
+        scope="group" if context.rights.admin else "user",
+        cacheable=plan.relations.cacheable,
+    )
 
 
 async def _list_last(
