@@ -7,11 +7,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from items_service.app import make_app
 from items_service.operations.tabular import BrokenFile, read_rows
+from items_service.settings import Settings
 from shared.database import Database
 from shared.identity import Principal
 from shared.sql import raw
-from shared.testing import Client
+from shared.testing import Client, environment, fresh_database, serving
 
 Shop = tuple[Client, Database]
 CLERK = Principal(user=7, group=5)
@@ -280,3 +282,29 @@ async def test_administrators_import_users_too(own_shop: Shop) -> None:
     assert await client.send("POST", "utils/import/directus_users", data=form) == (200, None)
     kept = raw("SELECT password_hash FROM directoire.credentials")
     assert (await database.fetchval(kept)).startswith("$argon2id$")
+
+
+async def test_a_file_beyond_the_limit_is_refused_with_the_limit(
+    shop_template: str, redis_prefix: str
+) -> None:
+    async with fresh_database(shop_template) as url:
+        settings = Settings.model_validate(environment(url, redis_prefix, import_limit="2000"))
+        database = Database(url, size=1)
+        await database.execute(
+            raw(
+                'INSERT INTO directus_users (id, active, email, "group")'
+                " VALUES (1, 1, 'admin@example.com', 1)"
+            )
+        )
+        await database.close()
+        async with serving(make_app(settings)) as client:
+            rows = "title\n" + "x\n" * 997
+            assert (await send(client, rows))[0] == 200
+            assert (await send(client, rows, query="?background=true"))[0] == 202
+            for query in ("", "?background=true"):
+                status, body = await send(client, rows + "y", query=query)
+                assert (status, body["errors"][0]["extensions"]["code"]) == (
+                    413,
+                    "CONTENT_TOO_LARGE",
+                )
+                assert "2000 bytes" in body["errors"][0]["message"]
