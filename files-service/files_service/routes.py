@@ -29,4 +29,7 @@ ROUTES = [
         )
     ),
     *row_routes("directus_files"),
+    # for the rows of another service that bring a file
+    Route("POST", "/internal/files", files.prepare_file, versioned=False),
+    Route("DELETE", "/internal/files/{key}", files.give_back, versioned=False),
 ]

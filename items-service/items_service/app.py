@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from items_service.handlers import activity
+from items_service.handlers.files_client import FilesClient
 from items_service.keys import BULK, IMPORT_LIMIT, IMPORTS
 from items_service.operations.jobs import JobRunner
 from items_service.routes import ROUTES
@@ -13,7 +14,7 @@ from items_service.settings import Settings
 from shared.changes import Changes
 from shared.database import Database
 from shared.idempotency import Idempotency
-from shared.service import DATABASE, KNOWLEDGE, LEASES, create_app
+from shared.service import DATABASE, FILES, KNOWLEDGE, LEASES, create_app
 from shared.stamps import Invalidation, note_reader
 
 
@@ -43,5 +44,9 @@ def make_app(settings: Settings) -> web.Application:
     app[IMPORT_LIMIT] = settings.import_limit
     app[LEASES] = Idempotency(app[BULK])
     app[IMPORTS] = asyncio.Semaphore(settings.imports)
+    if settings.files_urls:
+        files = FilesClient(settings.files_urls)
+        app[FILES] = files.on_behalf
+        app.on_cleanup.append(lambda _app: files.close())
     app.on_shutdown.append(activity.end_streams)
     return app

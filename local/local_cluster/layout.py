@@ -79,6 +79,9 @@ def _service(plan: Plan, kind: str, name: str) -> Member:
     }
     if kind != "relay":
         told["SOCKET"] = str(socket_of(name, home))
+    if kind == "items-service":
+        replicas = names("files-service", plan.settings.replicas)
+        told["FILES_URLS"] = ",".join(f"unix:{socket_of(one, home)}" for one in replicas)
     if kind == "files-service":
         told.setdefault("STORE_URL", home.files.as_uri())
         told.setdefault("PUBLIC_FILES", "1")  # the demo's files are as public as they were

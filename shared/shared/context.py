@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from shared.catalogue import Catalogue
 from shared.identity import Principal
+from shared.new_file import FileStore
 from shared.preconditions import NONE, Precondition
 from shared.rights import Rights
 from shared.stamps import Stamps
@@ -42,4 +43,5 @@ class Context:
     settings: SystemSettings
     actor: Actor
     precondition: Precondition = NONE
+    files: FileStore | None = None  # where this service may store files for the caller
     strict: bool = False  # `Prefer: handling=strict`: unknown keys of a body are refused

@@ -31,6 +31,7 @@ from shared.identity import IdentityVerifier, Principal
 from shared.knowledge import Knowledge
 from shared.logs import REQUEST_ID, set_up_logs
 from shared.metrics import observe_request
+from shared.new_file import FileStore
 from shared.preconditions import NONE, precondition
 from shared.rights import scope_of
 from shared.settings import CommonSettings, ServiceSettings
@@ -45,6 +46,7 @@ HEALTH: Final = web.AppKey("health", Health)
 IDEMPOTENCY: Final = web.AppKey("idempotency", Idempotency)
 LEASES: Final = web.AppKey("leases", Idempotency)  # of the connections that leased handlers use
 VERIFIER: Final = web.AppKey("verifier", IdentityVerifier)
+FILES: Final["web.AppKey[Callable[[web.Request], FileStore]]"] = web.AppKey("files")  # optional
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
 
 IDENTITY_HEADER: Final = "X-Directoire-Identity"
@@ -294,6 +296,7 @@ async def context_of(request: web.Request, principal: Principal) -> Context:
             seen=demanded.versions,
         ),
         precondition=demanded,
+        files=request.app[FILES](request) if FILES in request.app else None,
         strict="handling=strict" in headers.get("Prefer", ""),
     )
 

@@ -254,7 +254,7 @@ EDGES = frozenset(
     | {("gateway", service, 8080) for service in SERVICES}
     | {(service, "postgresql", 5432) for service in {*SERVICES, "relay", "migrate"}}
     | {(service, "redis", 6379) for service in {*SERVICES, "relay", "migrate", "gateway"}}
-    | {("relay", "rabbitmq", 5672)}
+    | {("relay", "rabbitmq", 5672), ("items-service", "files-service", 8080)}
 )
 
 

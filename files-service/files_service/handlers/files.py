@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from aiohttp import web
 
 from files_service.handlers.bodies import incoming
 from files_service.keys import CONTENTS, LIMITS, THUMBNAILS
 from files_service.operations import files
-from files_service.operations.limits import check_quota
 from shared import rows
+from shared.file_records import check_quota
 from shared.http import CONTEXT, read_body, read_query, respond
-from shared.service import CHANGES, DATABASE
+from shared.service import CHANGES, DATABASE, PRINCIPAL, context_of
 
 
 async def list_files(request: web.Request) -> web.Response:
@@ -84,6 +85,28 @@ async def upload(request: web.Request) -> web.Response:
 async def upload_link(request: web.Request) -> web.Response:
     body = await read_body(request)
     return respond(request, [files.embed_info(request[CONTEXT], body.get("link"))])
+
+
+async def prepare_file(request: web.Request) -> web.Response:
+    """Bytes for a row of another service, which makes their record (``shared.new_file``)."""
+    new = await files.prepare(
+        request.app[CHANGES],
+        request.app[CONTENTS],
+        await context_of(request, request[PRINCIPAL]),
+        incoming(request),
+        request.app[LIMITS],
+    )
+    return web.Response(body=msgspec.json.encode(new), content_type="application/json")
+
+
+async def give_back(request: web.Request) -> web.Response:
+    await files.give_back(
+        request.app[DATABASE],
+        request.app[CONTENTS],
+        await context_of(request, request[PRINCIPAL]),
+        request.match_info["key"],
+    )
+    return web.Response(status=204)
 
 
 async def make_thumbnails(request: web.Request, keys: Sequence[int]) -> None:

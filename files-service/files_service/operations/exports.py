@@ -8,12 +8,13 @@ from uuid import uuid4
 
 from files_service.operations import uploads
 from files_service.operations.names import bare_name, stem_for
-from files_service.store import exports, files
+from files_service.store import exports
 from files_service.store.contents import Contents
 from files_service.store.exports import Waiting
-from files_service.store.files import NewFile
 from shared.changes import Changes
 from shared.context import Actor
+from shared.file_records import record
+from shared.new_file import NewFile
 
 
 class _Lost(Exception):
@@ -61,7 +62,7 @@ async def _record(changes: Changes, waiting: Waiting, upload: uploads.Upload) ->
     )
     async with changes.transaction(Actor(waiting.user, waiting.id)) as change:
         change.touch("t:directus_files", "t:directus_messages", "t:directus_messages_recipients")
-        key = await files.record(change, new)
+        key = await record(change, new)
         if key is None or not await exports.finish(change, waiting, key):
             raise _Lost
         subject = f"The export of {waiting.collection} is ready"

@@ -19,7 +19,6 @@ from files_service.operations.pictures import HEADER, PICTURES, Picture, picture
 from files_service.operations.uploads import Upload
 from files_service.store import files
 from files_service.store.contents import Contents
-from files_service.store.files import NewFile
 from shared import envelopes, rows
 from shared.answers import Answer
 from shared.brackets import Query
@@ -27,6 +26,8 @@ from shared.changes import Change, Changes
 from shared.context import Context
 from shared.database import Database
 from shared.errors import Conflict, Forbidden, InvalidRequest, NotFound, Refused
+from shared.file_records import add_record, check_quota, keep_quota
+from shared.new_file import NewFile
 from shared.rights import TableRights
 from shared.sql import raw
 
@@ -168,12 +169,8 @@ async def record_all(
     news = [_new_file(context, fields, one) for one in stored or [None]]
     keys: list[int] = []
     async with changes.transaction(context.actor) as change:
-        change.touch(f"t:{TABLE}")
-        await limits.keep_quota(change, context, sum(new.size for new in news))
         for new in news:
-            key = await files.record(change, new)
-            if key is None:
-                raise Conflict(_CLEARED)
+            key = await add_record(change, context, new)
             if also is not None:
                 await also(change, key)
             keys.append(key)
@@ -300,7 +297,7 @@ async def store_ahead(
         if not stored:
             raise InvalidRequest("the body brings no file")
         total = sum(one.size for one in stored)
-        await limits.check_quota(changes.database, context, total)
+        await check_quota(changes.database, context, total)
         await changes.join()
         for one in stored:
             info = msgspec.json.encode(one).decode()
@@ -308,10 +305,42 @@ async def store_ahead(
     return [_info(context, one) for one in stored]
 
 
+async def prepare(
+    changes: Changes, contents: Contents, context: Context, incoming: Incoming, most: Limits
+) -> NewFile:
+    """Store the one file a body brings; its record is made by whoever asked, within the hour.
+
+    Raises as create_files.
+    """
+    if not _rights(context).add:
+        raise Forbidden
+    async with AsyncExitStack() as stack:
+        fields, stored = await take_in(changes.database, contents, context, incoming, most, stack)
+        if len(stored) != 1:
+            raise InvalidRequest("the body brings no file", field=DATA)
+        new = _new_file(context, fields, stored[0])
+        await check_quota(changes.database, context, new.size)
+    return new
+
+
+async def give_back(database: Database, contents: Contents, context: Context, key: str) -> None:
+    """Clear the bytes of a file that got no record; those that got one stay.
+
+    Raises NotFound for bytes that are not the caller's.
+    """
+    if not _is_key(key) or not await files.is_registered(database, key, context.principal.user):
+        raise NotFound("There are no such bytes waiting for a record.")
+    await uploads.clear(database, contents, key)
+
+
+def _is_key(key: str) -> bool:
+    return len(key) == 36 and key.replace("-", "").isalnum()
+
+
 async def sent_ahead(database: Database, context: Context, key: object) -> Stored:
     """Raises NotFound for bytes that are not there, or not the caller's."""
     info = None
-    if isinstance(key, str) and len(key) == 36 and key.replace("-", "").isalnum():
+    if isinstance(key, str) and _is_key(key):
         info = await files.info(database, key, context.principal.user)
     if info is None:
         raise NotFound("There are no such bytes waiting for a record.")
@@ -428,7 +457,7 @@ async def replace_bytes(
             raise NotFound(f"Unable to find the record in [{TABLE}] with ID [{key}]")
         if not may:
             raise Forbidden
-        await limits.keep_quota(change, context, stored.size)
+        await keep_quota(change, context, stored.size)
         if not await files.replace(change, int(key), new):
             raise Conflict(_CLEARED)
         if also is not None:

@@ -3,15 +3,8 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from files_service.store import files
-from shared.changes import Change
 from shared.context import Context
-from shared.database import Database
 from shared.errors import InvalidRequest, TooLarge, UnsupportedMediaType
-
-
-class OverQuota(TooLarge):
-    status, code = 413, "QUOTA_EXCEEDED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +50,3 @@ def check_type(context: Context, kind: str) -> None:
     if not allowed or kind in allowed or f"{kind.partition('/')[0]}/*" in allowed:
         return
     raise UnsupportedMediaType(f"files of type {kind} are not taken here", field="type")
-
-
-async def check_quota(database: Database, context: Context, announced: int) -> None:
-    """Whether the caller's group has room for this many bytes, as far as anybody knows now."""
-    quota = context.settings.quota_of(context.principal.group)
-    if quota is None:
-        return
-    if await files.bytes_of_group(database, context.principal.group) + announced > quota:
-        raise _over(quota)
-
-
-async def keep_quota(change: Change, context: Context, size: int) -> None:
-    """The same where it counts: one after the other, in the transaction that adds the bytes."""
-    group = context.principal.group
-    quota = context.settings.quota_of(group)
-    if quota is None:
-        return
-    await files.lock_quota(change, group)
-    if await files.bytes_of_group(change, group) + size > quota:
-        raise _over(quota)
-
-
-def _over(quota: int) -> OverQuota:
-    return OverQuota(f"the files of your group would be more than its {quota} bytes")

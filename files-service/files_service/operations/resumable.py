@@ -29,6 +29,7 @@ from shared.changes import Change, Changes
 from shared.context import Context
 from shared.database import Database
 from shared.errors import ApiError, Conflict, Forbidden, InvalidRequest, NotFound
+from shared.file_records import check_quota
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +112,7 @@ async def create(
         raise InvalidRequest("the metadata is too long")
     if length is not None and length > rules.limits.size:
         raise limits.too_large(rules.limits.size)
-    await limits.check_quota(changes.database, context, length or 0)
+    await check_quota(changes.database, context, length or 0)
     key = str(uuid4())
     await resumable.create(
         changes.database,

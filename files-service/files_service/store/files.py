@@ -7,37 +7,14 @@ from typing import Final
 
 from asyncpg import Record
 
+from shared import file_records
 from shared.changes import Change
 from shared.database import Database, Session
+from shared.new_file import NewFile
 from shared.queries import load_queries
 from shared.sql import Sql, fixed, param, raw
 
 QUERIES: Final = load_queries("files_service.store", "files.sql")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewFile:
-    """A record to be. Without bytes, ``storage_key`` and ``sha256`` are None.
-
-    ``stem`` None: the name is the padded id. ``extension`` begins with a dot or is empty.
-    """
-
-    storage_key: str | None
-    sha256: str | None
-    size: int
-    stem: str | None
-    extension: str
-    type: str | None
-    charset: str | None
-    width: int | None
-    height: int | None
-    title: str
-    caption: str
-    tags: str
-    location: str
-    embed_id: str | None
-    active: int
-    user: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,36 +40,9 @@ async def register(database: Database, key: str, user: int | None) -> None:
     await database.execute(fixed(QUERIES["register"], key, user))
 
 
-async def record(change: Change, new: NewFile) -> int | None:
-    """Insert the record and consume the registration; None when that is gone."""
-    if new.stem is not None:
-        await change.execute(fixed(QUERIES["lock_names"]))
-    return await change.fetchval(
-        fixed(
-            QUERIES["record"],
-            new.storage_key,
-            new.stem,
-            new.extension,
-            new.sha256,
-            new.size,
-            new.type,
-            new.charset,
-            new.width,
-            new.height,
-            new.title,
-            new.caption,
-            new.tags,
-            new.location,
-            new.embed_id,
-            new.active,
-            new.user,
-        )
-    )
-
-
 async def replace(change: Change, key: int, new: NewFile) -> bool:
     """Give a record other bytes; False when their registration is gone."""
-    await change.execute(fixed(QUERIES["lock_names"]))
+    await file_records.lock_names(change)
     replaced = await change.fetchval(
         fixed(
             QUERIES["replace"],
@@ -140,12 +90,9 @@ async def info(database: Database, key: str, user: int) -> str | None:
     return await database.fetchval(fixed(QUERIES["info"], key, user))
 
 
-async def bytes_of_group(session: Database | Change, group: int) -> int:
-    return await session.fetchval(fixed(QUERIES["bytes_of_group"], group))
-
-
-async def lock_quota(change: Change, group: int) -> None:
-    await change.execute(fixed(QUERIES["lock_quota"], group))
+async def is_registered(database: Database, key: str, user: int) -> bool:
+    """Whether bytes of this user wait for a record under the key."""
+    return await database.fetchval(fixed(QUERIES["is_registered"], key, user)) is not None
 
 
 async def lock_registration(session: Session, key: str) -> bool:

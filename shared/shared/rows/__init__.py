@@ -8,7 +8,8 @@ change.py     the operations that write;   bodies.py  what a request says of row
 writer.py     who writes to a table;   may_write.py, refusals.py  what he may, and why not
 plain_rows.py, system_rows.py   what is written, of any table and of Directoire's own
 write.py      → Sql, one statement a write
-nested.py     related rows in bodies;  relations.py, embed.py   related rows in answers
+nested.py     related rows in bodies;  sent_files.py   files in bodies
+relations.py, embed.py   related rows in answers
 access.py     what a caller may look into;   through.py   conditions on other tables
 operators.py  the table of filters;    values.py  text and JSON as values of a column's type
 """

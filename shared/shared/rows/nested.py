@@ -5,7 +5,8 @@ client sends back as it was read, and did not change, is not written.
 Source: contract 7.3, "Relations in bodies".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,17 +15,16 @@ from shared.brackets import Query
 from shared.catalogue import Column
 from shared.changes import Changes
 from shared.context import Context
-from shared.errors import Forbidden, InvalidRequest, InvalidValue
+from shared.errors import Forbidden, InvalidRequest
 from shared.preconditions import NONE
 from shared.rows import change
 from shared.rows.access import Path, access, demand_complete, relation_path
 from shared.rows.bodies import Body, body_key, rows_of
+from shared.rows.sent_files import SentFile, record_sent, sent_files
 from shared.rows.writer import DELETED, Stored, writer
 
 MAX_RELATED: Final = 1_000  # objects in the relations of one body
 MAX_NESTED: Final = 12  # objects and arrays inside each other
-
-_FILES: Final = "directus_files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,9 @@ class _Nested:
     value: Any
 
 
+_Parts = tuple[dict[str, Any], list[_Nested]]  # a body: its own columns, its relations
+
+
 async def create_row(
     changes: Changes, context: Context, table: str, body: Body, *, query: Query
 ) -> Answer:
@@ -43,8 +46,8 @@ async def create_row(
     plain, nested = _split(context, table, body)
     if not nested:
         return await change.create_row(changes, context, table, body, query=query)
-    async with changes.all_or_none():
-        row = await _save(changes, context, table, (plain, nested), None)
+    async with _with_files(changes, context, [(plain, nested)]) as [part]:
+        row = await _save(changes, context, table, part, None)
         return await change.item(changes, context, writer(context, table), row, query)
 
 
@@ -55,8 +58,8 @@ async def update_row(
     plain, nested = _split(context, table, body)
     if not nested:
         return await change.update_row(changes, context, table, key, body, query=query)
-    async with changes.all_or_none():
-        row = await _save(changes, context, table, (plain, nested), key)
+    async with _with_files(changes, context, [(plain, nested)]) as [part]:
+        row = await _save(changes, context, table, part, key)
         return await change.item(changes, context, writer(context, table), row, query)
 
 
@@ -68,7 +71,7 @@ async def create_rows(
     parts = [_split(context, table, row) for row in given]
     if not any(nested for _, nested in parts):
         return await change.create_rows(changes, context, table, body, query=query)
-    async with changes.all_or_none():
+    async with _with_files(changes, context, parts) as parts:
         rows = [await _save(changes, context, table, part, None) for part in parts]
         return await change.collection(changes, context, writer(context, table), rows, query)
 
@@ -85,12 +88,32 @@ async def update_rows(
     if not any(nested for _, nested in parts):
         return await change.update_rows(changes, context, table, body, query=query)
     keys = [body_key(to, row) for row in given]
-    async with changes.all_or_none():
+    async with _with_files(changes, context, parts) as parts:
         rows = [
             await _save(changes, context, table, part, str(key))
             for part, key in zip(parts, keys, strict=True)
         ]
         return await change.collection(changes, context, to, rows, query)
+
+
+@asynccontextmanager
+async def _with_files(
+    changes: Changes, context: Context, parts: Sequence[_Parts]
+) -> AsyncGenerator[list[_Parts]]:
+    """All or none of the writes inside; files that the bodies bring are stored before."""
+    async with sent_files(context) as files:
+        ready = [
+            (
+                plain,
+                [
+                    replace(item, value=await files.stored(item.path.rows.table, item.value))
+                    for item in nested
+                ],
+            )
+            for plain, nested in parts
+        ]
+        async with changes.all_or_none():
+            yield ready
 
 
 # ── what a body says of relations ─────────────────────────────────────────────────────────────────
@@ -226,16 +249,13 @@ async def _save(
 
 async def _save_one(changes: Changes, context: Context, item: _Nested) -> Any:
     """The key of the row that an object stands for: created, or updated if it has its key."""
-    inner = dict(_inner(item.value))
-    table = item.path.rows.table
-    if table.name == _FILES and isinstance(inner.get("data"), str):
-        message = "send the bytes of a file to files, and its id here"
-        raise InvalidValue(message, field=item.column.name)
-    return await _put(changes, context, table.name, inner)
+    return await _put(changes, context, item.path.rows.table.name, _inner(item.value))
 
 
-async def _put(changes: Changes, context: Context, table: str, body: dict[str, Any]) -> Any:
+async def _put(changes: Changes, context: Context, table: str, body: Mapping[str, Any]) -> Any:
     """Create a row, or change what differs in the one its key names; returns the key."""
+    if isinstance(body, SentFile):
+        return await record_sent(changes, context, body)
     to = writer(context, table) if not _has_key(context, table, body) else None
     if to is None:
         known = context.catalogue.tables[table]
@@ -320,7 +340,7 @@ async def _save_through(changes: Changes, context: Context, item: _Nested, paren
             continue
         row: dict[str, Any] = {**given, path.match.name: parent}
         if isinstance(data, Mapping):
-            row[path.link.name] = await _put(changes, context, path.rows.table.name, {**data})
+            row[path.link.name] = await _put(changes, context, path.rows.table.name, data)
         elif data is not None and not isinstance(data, list):
             row[path.link.name] = data
         await _put(changes, context, near.name, row)

@@ -1,0 +1,85 @@
+"""Records of files, made in the transaction that needs them. Source: architecture 6."""
+
+from typing import Final
+
+from shared.changes import Change
+from shared.context import Context
+from shared.database import Database
+from shared.errors import Conflict, TooLarge
+from shared.new_file import NewFile
+from shared.queries import load_queries
+from shared.sql import fixed
+
+_QUERIES: Final = load_queries("shared", "file_records.sql")
+_CLEARED: Final = "The upload took too long and was cleared away; send it again."
+
+
+class OverQuota(TooLarge):
+    status, code = 413, "QUOTA_EXCEEDED"
+
+
+async def add_record(change: Change, context: Context, new: NewFile) -> int:
+    """A record for stored bytes, within the quota of the caller's group; returns its id.
+
+    Raises OverQuota, and Conflict when the bytes waited too long for it.
+    """
+    change.touch("t:directus_files")
+    await keep_quota(change, context, new.size)
+    key = await record(change, new)
+    if key is None:
+        raise Conflict(_CLEARED)
+    return key
+
+
+async def record(change: Change, new: NewFile) -> int | None:
+    """Insert the record and consume the registration; None when that is gone."""
+    if new.stem is not None:
+        await lock_names(change)
+    return await change.fetchval(
+        fixed(
+            _QUERIES["record"],
+            new.storage_key,
+            new.stem,
+            new.extension,
+            new.sha256,
+            new.size,
+            new.type,
+            new.charset,
+            new.width,
+            new.height,
+            new.title,
+            new.caption,
+            new.tags,
+            new.location,
+            new.embed_id,
+            new.active,
+            new.user,
+        )
+    )
+
+
+async def lock_names(change: Change) -> None:
+    await change.execute(fixed(_QUERIES["lock_names"]))
+
+
+async def keep_quota(change: Change, context: Context, size: int) -> None:
+    """One after the other, in the transaction that adds the bytes. Raises OverQuota."""
+    group = context.principal.group
+    quota = context.settings.quota_of(group)
+    if quota is None:
+        return
+    await change.execute(fixed(_QUERIES["lock_quota"], group))
+    await _check_room(change, group, quota, size)
+
+
+async def check_quota(database: Database, context: Context, announced: int) -> None:
+    """Whether the caller's group has room for this many bytes, as far as anybody knows now."""
+    group = context.principal.group
+    quota = context.settings.quota_of(group)
+    if quota is not None:
+        await _check_room(database, group, quota, announced)
+
+
+async def _check_room(session: Database | Change, group: int, quota: int, size: int) -> None:
+    if await session.fetchval(fixed(_QUERIES["bytes_of_group"], group)) + size > quota:
+        raise OverQuota(f"the files of your group would be more than its {quota} bytes")
