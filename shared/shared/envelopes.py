@@ -15,6 +15,7 @@ STATUS_NAMES: Final[Mapping[str, str]] = {"0": "Delete", "1": "Active", "2": "Dr
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 Row = Mapping[str, Any]
+Related = Row | msgspec.Raw  # the JSON of a row, where nothing in it matters any more
 Counts = Mapping[str, int]  # rows of the whole table by stored status, '' for none
 
 
@@ -88,7 +89,7 @@ class Junction:
     sort: str | None
 
 
-def related(version: ApiVersion, table: str, row: Row, *, meta: bool) -> object:
+def related(version: ApiVersion, table: str, row: Related, *, meta: bool) -> object:
     """The one row that a key names."""
     if version is ApiVersion.V1_0:
         return row
@@ -101,7 +102,7 @@ def related_key(version: ApiVersion, key: object) -> object:
 
 
 def related_rows(
-    version: ApiVersion, table: str, rows: Sequence[Row], *, more: bool, meta: bool
+    version: ApiVersion, table: str, rows: Sequence[Related], *, more: bool, meta: bool
 ) -> object:
     """The rows that point at a row; ``more``: these are not all."""
     if version is ApiVersion.V1_0:
@@ -112,7 +113,7 @@ def related_rows(
 def through(
     version: ApiVersion,
     table: str,
-    rows: Sequence[Row],
+    rows: Sequence[Related],
     junctions: Sequence[Row],
     junction: Junction,
     *,

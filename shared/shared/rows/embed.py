@@ -5,7 +5,7 @@ rows come as JSON texts, because one query brings rows of several tables.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -185,14 +185,17 @@ async def embed(
     """Set the related rows into ``rows``."""
     generation: dict[int | None, list[Row]] = {None: list(rows)}
     touched = [generation[None]]
-    for level in levels:
+    for number, level in enumerate(levels, 1):
         parents = generation
-        found, cut = await _fetch(session, level, parents)
+        opened = {item.parent for later in levels[number : number + 1] for item in later.relations}
+        found, cut = await _fetch(session, level, parents, opened)
         generation = {}
         for index, item in enumerate(level.relations):
             mine = found.get(index, {})
-            generation[index] = [row for group in mine.values() for row, _ in group]
-            touched.append(generation[index])
+            if index in opened:
+                inside = [row for group in mine.values() for row, _ in group]
+                generation[index] = [row for row in inside if isinstance(row, dict)]
+                touched.append(generation[index])
             for parent in parents.get(item.parent, ()):
                 parent[item.name] = _value(item, parent, mine, cut, envelope)
     for group in touched:
@@ -200,13 +203,21 @@ async def embed(
             row.pop(ROW_KEY, None)
 
 
-_Found = Mapping[int, Mapping[str, list[tuple[Row, Row | None]]]]
+# A row into which nothing is set stays the text that PostgreSQL made.
+_Group = list[tuple[Row | msgspec.Raw, Row | None]]
+_Found = Mapping[int, Mapping[str, _Group]]
 
 
 async def _fetch(
-    session: Fetching, level: Level, parents: Mapping[int | None, Sequence[Row]]
+    session: Fetching,
+    level: Level,
+    parents: Mapping[int | None, Sequence[Row]],
+    opened: Container[int | None],
 ) -> tuple[_Found, int]:
-    """The rows by relation and link, and the rank from which there may be more than were taken."""
+    """The rows by relation and link, and the rank from which there may be more than were taken.
+
+    Those of relations in ``opened`` are decoded: they get related rows of their own.
+    """
     wanted = [_wanted(item, parents.get(item.parent, ())) for item in level.relations]
     if not level.text or not any(wanted):
         return {}, MAX_OF_ONE + 1
@@ -216,11 +227,12 @@ async def _fetch(
     if len(records) > MAX_OF_ALL:
         cut = max(1, records[-1][2] - 1)
         records.pop()
-    found: dict[int, dict[str, list[tuple[Row, Row | None]]]] = defaultdict(dict)
+    found: dict[int, dict[str, _Group]] = defaultdict(dict)
     for index, link, rank, shown, junction in records:
         if rank <= MAX_OF_ONE:
             near = None if junction is None else _DECODE(junction)
-            found[index].setdefault(link, []).append((_DECODE(shown), near))
+            row = _DECODE(shown) if index in opened else msgspec.Raw(shown)
+            found[index].setdefault(link, []).append((row, near))
         else:
             cut = min(cut, MAX_OF_ONE)
     return found, cut
@@ -237,7 +249,7 @@ def _wanted(item: Embedded, parents: Iterable[Row]) -> list[object]:
 def _value(
     item: Embedded,
     parent: Row,
-    found: Mapping[str, list[tuple[Row, Row | None]]],
+    found: Mapping[str, _Group],
     cut: int,
     envelope: Envelope,
 ) -> object:
