@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from typing import Any
 
 import asyncpg
 import pytest
@@ -161,6 +162,59 @@ async def test_a_tables_metadata_name_columns_that_fit(api: Api, unique: str) ->
         assert (
             "name" in reply.json["error"]["message"] or "nowhere" in reply.json["error"]["message"]
         )
+
+
+@pytest.mark.parametrize("version", ["1", "1.1"])
+async def test_metadata_never_rename_what_they_describe(
+    api: Api, unique: str, version: str
+) -> None:
+    """Clients send whole objects back, sometimes edited: names in them move nothing."""
+    caller = api if version == "1.1" else api.v1()
+    table = await api.make_table(f"name_{unique}", slug="VARCHAR:20")
+    other = f"other_{unique}"
+    sent = {"name": other, "table_name": other, "id": other, "comment": "kept", "footer": 1}
+    info = bare((await caller.put(f"tables/{table}", sent)).json, version)
+    assert (info["table_name"], info["comment"], info["footer"]) == (table, "kept", True)
+    sent = {"column_name": "other", "name": "other", "id": "other", "comment": "too", "sort": 3}
+    column = bare((await caller.put(f"tables/{table}/columns/slug", sent)).json, version)
+    assert (column["id"], column["comment"], column["sort"]) == ("slug", "too", 3)
+    names = {entry["name"] for entry in (await api.get("tables")).data}
+    assert table in names
+    assert other not in names
+    columns = {c["id"] for c in (await api.get(f"tables/{table}/columns")).data}
+    assert columns == {"id", "active", "slug"}
+    refused = await caller.put(f"tables/directus_tables/rows/{table}", {"table_name": other})
+    assert refused.status in {400, 422}
+    await api.post(f"tables/{table}/rows", {"slug": "s", "active": 1})
+    assert (await api.get(f"tables/{table}/rows/1")).data["slug"] == "s"
+
+
+FLAGS = ["hidden_input", "hidden_list", "required"]
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+async def test_flags_and_sort_of_a_column_by_every_way_they_are_set(
+    api: Api, unique: str, flag: str
+) -> None:
+    table = await api.make_table(f"flag_{unique}", slug="VARCHAR:20")
+    path = f"tables/{table}/columns/slug"
+    ways: list[tuple[str, dict[str, Any]]] = [
+        ("PUT", {"json": {flag: True}}),
+        ("PATCH", {"json": {flag: "0"}}),
+        ("POST", {"form": f"{flag}=True"}),
+    ]
+    for method, body in ways:
+        await api.send(method, path, **body)
+        expected = method != "PATCH"
+        assert (await api.get(path)).data[flag] is expected
+        assert (await api.v1().get(path)).json[flag] is expected
+    rows = {"rows": [{"id": "slug", flag: 0, "sort": 1}, {"id": "id", "sort": 2}]}
+    await api.patch(f"tables/{table}/columns/bulk", rows)
+    await api.put(f"tables/{table}", {"hidden": 1, "columns": [{"id": "active", "sort": 3}]})
+    columns = (await api.get(f"tables/{table}/columns")).data
+    assert [(c["id"], c["sort"]) for c in columns] == [("slug", 1), ("id", 2), ("active", 3)]
+    assert columns[0][flag] is False
+    assert (await api.get(f"tables/{table}")).data["hidden"] is True
 
 
 PRIVILEGES = [
