@@ -19,6 +19,9 @@ from files_service.store.contents import (
     NoSuchContent,
     open_contents,
 )
+from local_cluster.object_store import ACCESS_KEY, SECRET_KEY, ObjectStore
+from shared.errors import Unavailable
+from shared.fault_proxy import fault_proxy
 
 
 @pytest.fixture
@@ -230,3 +233,20 @@ def test_a_store_url_of_another_kind_is_refused() -> None:
     for url in ("", "ftp://x/y", "file://", "/data"):
         with pytest.raises(ValueError, match="STORE_URL"):
             open_contents(url)
+
+
+@pytest.mark.xdist_group("s3")
+async def test_a_server_that_stalls_is_given_up(object_store: ObjectStore, s3_url: str) -> None:
+    async with fault_proxy("127.0.0.1", object_store.port) as proxy:
+        url = s3_url.replace(f":{object_store.port}", f":{proxy.port}") + "&patience=0.6"
+        contents = open_contents(url, ACCESS_KEY, SECRET_KEY)
+        kept, lost = str(uuid4()), str(uuid4())
+        await contents.write(kept, chunks(b"kept"))
+        proxy.stall()
+        with pytest.raises(Unavailable):
+            await contents.write(lost, chunks(b"lost"))
+        with pytest.raises(Unavailable):
+            await everything(contents.read(kept))
+        proxy.mend()
+        assert await everything(contents.read(kept)) == b"kept"
+        assert await contents.write(str(uuid4()), chunks(b"new"))

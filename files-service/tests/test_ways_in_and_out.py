@@ -291,6 +291,19 @@ async def test_what_is_too_large_is_refused_by_its_header(service: Client) -> No
     assert await compare(service) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("more", [{"upload_count": "2"}])
+async def test_too_many_files_of_one_request_are_none(service: Client, database: Database) -> None:
+    for count, wanted in ((2, 200), (3, 400)):
+        form = aiohttp.FormData()
+        for number in range(count):
+            form.add_field("f", b"x", filename=f"{number}.txt")
+        status, body, _ = await call(service, "POST", "/api/1.1/files", form)
+        assert status == wanted, body
+    assert b"2 files at most" in body
+    assert await database.fetchval(raw("SELECT count(*) FROM directus_files")) == 2
+    assert await compare(service) == (0, 0, 0)
+
+
 async def test_types_and_quotas_are_kept(service: Client, database: Database) -> None:
     await setting(database, "allowed_types", "image/*, text/csv")
     data = picture(1, 1, ".png")
@@ -524,6 +537,22 @@ async def test_what_a_picture_says_of_itself_becomes_its_record(service: Client)
     assert (file["title"], file["tags"], file["location"], file["caption"]) == (
         "Sunset", "sea,sun", "Lisbon, Portugal", "Mine",
     )  # fmt: skip
+
+
+async def test_what_a_camera_wrote_becomes_its_record(service: Client) -> None:
+    data = picture(
+        exif_ifd0_ImageDescription="A dog",
+        exif_ifd3_GPSLatitude="52/1 31/1 1200/100",
+        exif_ifd3_GPSLatitudeRef="N",
+        exif_ifd3_GPSLongitude="13/1 24/1 1800/100",
+        exif_ifd3_GPSLongitudeRef="W",
+    )
+    _, made = await service.post(
+        "files", {"name": "dog.jpg", "data": base64.b64encode(data).decode()}
+    )
+    file = made["data"]
+    assert (file["caption"], file["location"]) == ("A dog", "52.5200, -13.4050")
+    assert (file["title"], file["width"], file["height"]) == ("Dog", 64, 48)
 
 
 @both

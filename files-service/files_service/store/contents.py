@@ -285,5 +285,6 @@ def open_contents(url: str, access_key: str = "", secret_key: str = "") -> Conte
             region=options.get("region", "us-east-1"),
             access_key=access_key,
             secret_key=secret_key,
+            patience=float(options.get("patience", "30")),
         )
     raise ValueError("STORE_URL must be file:///folder or s3://bucket/prefix?endpoint=…")

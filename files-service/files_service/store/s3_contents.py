@@ -41,19 +41,23 @@ class S3Contents:
         region: str = "us-east-1",
         access_key: str = "",
         secret_key: str = "",
+        patience: float = 30.0,
     ) -> None:
-        """Without keys they are looked for where the SDKs look: environment, role of the pod."""
+        """``patience`` in seconds, with a server that does not answer one request.
+
+        Without keys they are looked for where the SDKs look: environment, role of the pod.
+        """
         address = endpoint or f"https://s3.{region}.amazonaws.com"
         common = partial(
             S3Store,
             bucket,
             prefix=prefix or None,
             client_options={
-                "timeout": timedelta(seconds=30),
+                "timeout": timedelta(seconds=patience),
                 "connect_timeout": timedelta(seconds=3),
                 "allow_http": address.startswith("http://"),
             },
-            retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=20)},
+            retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=patience * 2 / 3)},
             endpoint=address,
             region=region,
             virtual_hosted_style_request=False,
