@@ -103,7 +103,13 @@ images:  ## one image a service
 prove-feed: $(VENV)/.dev  ## writers, readers and a killer for SECONDS (180): the feed keeps its promise
 	@$(RUN) -m prove.feed $(or $(SECONDS),180) $(SEED)
 
+prove-backlog: $(VENV)/.dev  ## ENTRIES (1000000) wait for a relay: it catches up in bounded memory
+	@$(RUN) -m local_cluster.throwaway -- $(RUN) -m prove.backlog $(or $(ENTRIES),1000000) $(or $(SECONDS),120)
+
+prove-streams: $(VENV)/.dev  ## STREAMS (2000) idle readers of the activity: what they cost
+	@$(RUN) -m prove.streams $(or $(STREAMS),2000) $(or $(SECONDS),60)
+
 prove-reads: $(VENV)/.dev  ## READS (1000000) while everything breaks: none stale; MUTATION=lease|epoch|order finds some
 	@$(RUN) -m prove.reads $(or $(READS),1000000) $(MUTATION)
 
-.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed prove-reads prove-uploads prove-rights images
+.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed prove-backlog prove-streams prove-reads prove-uploads prove-rights images

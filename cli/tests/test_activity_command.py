@@ -1,14 +1,20 @@
 """``directoire activity`` against real servers."""
 
 import asyncio
+import json
 import sys
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
+from uuid import uuid4
 
+import aio_pika
 import pytest
+import pytest_asyncio
 
+from directoire_consumer import Consumer, names
 from shared.database import Database
 from shared.sql import raw
-from shared.testing import server
+from shared.testing import eventually, server
 
 
 async def directoire(*words: str, **environment: str) -> tuple[int, str]:
@@ -103,3 +109,72 @@ async def test_what_is_not_there_ends_in_one_line(words: tuple[str, ...]) -> Non
     )
     assert status == 1
     assert output.count("\n") == 1
+
+
+def message(position: int, body: bytes | None = None) -> aio_pika.Message:
+    data = {"table": "words", "row_id": str(position), "action": "ADD", "actor": "1"}
+    data |= {"request_id": None, "before": None, "after": {"id": position}}
+    event = {"source": "/directoire/feeds/1", "sequence": str(position), "data": data}
+    event["time"] = f"2026-01-02T03:04:0{position}Z"
+    return aio_pika.Message(
+        json.dumps(event).encode() if body is None else body,
+        message_id=str(position),
+        headers={"position": position},
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+    )
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def exchange() -> AsyncGenerator[aio_pika.abc.AbstractExchange]:
+    """An exchange of its own, with the stream that a relay would have made."""
+    connection = await aio_pika.connect(server("AMQP_URL"))
+    async with connection:
+        channel = await connection.channel()
+        exchange = await channel.declare_exchange(
+            f"test.{uuid4().hex}", aio_pika.ExchangeType.TOPIC, durable=True
+        )
+        stream = await channel.declare_queue(
+            names.stream(exchange.name), durable=True, arguments={"x-queue-type": "stream"}
+        )
+        await stream.bind(exchange, names.EVERYTHING)
+        yield exchange
+        queues = [names.queue(exchange.name, "index"), names.dead_queue(exchange.name, "index")]
+        for queue in (stream.name, *queues):
+            await channel.queue_delete(queue)
+        for name in (exchange.name, names.dead_exchange(exchange.name)):
+            await channel.exchange_delete(name)
+
+
+async def test_tail_prints_what_the_stream_has(exchange: aio_pika.abc.AbstractExchange) -> None:
+    for position in (1, 2, 3):
+        await exchange.publish(message(position), "activity.words.add")
+    bus = {"AMQP_URL": server("AMQP_URL"), "ACTIVITY_EXCHANGE": exchange.name}
+    words = ("activity", "tail", "--after", "1", "--no-follow", "--table", "words")
+    assert await directoire(*words, **bus) == (
+        0,
+        "2  2026-01-02 03:04:02  ADD  words/2  by 1\n3  2026-01-02 03:04:03  ADD  words/3  by 1\n",
+    )
+
+
+async def test_dead_letters_are_listed_read_and_sent_again(
+    exchange: aio_pika.abc.AbstractExchange,
+) -> None:
+    bus = {"AMQP_URL": server("AMQP_URL"), "ACTIVITY_EXCHANGE": exchange.name}
+    letters = ("activity", "dead-letters")
+    async with Consumer(server("AMQP_URL"), "index", exchange=exchange.name) as consumer:
+        reading = consumer.events()
+        taken = asyncio.create_task(anext(reading))
+
+        async def set_aside() -> bool:
+            await exchange.publish(message(7, b"no json"), "activity.words.add")
+            _, listed = await directoire(*letters, "list", "index", **bus)
+            return listed.startswith("7  7  rejected  activity.words.add\n")
+
+        await eventually(set_aside, what="a dead letter")
+        taken.cancel()
+        await asyncio.gather(taken, return_exceptions=True)
+        await reading.aclose()
+    assert await directoire(*letters, "read", "index", "7", **bus) == (0, "no json")
+    code, said = await directoire(*letters, "send", "index", "7", **bus)
+    assert (code, said.endswith("sent again\n")) == (0, True), said
+    assert await directoire(*letters, "list", "index", **bus) == (0, "")

@@ -41,12 +41,14 @@ async def send_again(
     """Put dead letters (all, or these) back into their consumer's queue; returns how many.
 
     Each leaves its place only when the queue has it. The consumer takes it whatever its position;
-    one sent twice, because this broke off and was run again, it drops.
+    one sent twice, because this broke off and was run again, it drops. Raises PublishError when the
+    consumer has no queue (any more).
     """
     connection = await aio_pika.connect(url)
     sent = 0
     async with connection:
-        channel = await connection.channel(publisher_confirms=True)
+        # raises when there is no such queue; else the letter would leave its place for nowhere
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         for message in await _take(connection, exchange, name, MOST):
             if ids is not None and (message.message_id or "") not in ids:
                 continue

@@ -11,6 +11,7 @@ import aio_pika
 import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import PublishError
 
 from directoire_consumer import (
     Consumer,
@@ -189,6 +190,19 @@ async def test_poison_is_set_aside_and_can_be_sent_again(bus: Bus) -> None:
     async with bus.consumer(last=2) as consumer:
         assert positions(await take(consumer, 1)) == [1]
     assert [letter.id for letter in await set_aside(1)] == ["0"]
+
+
+async def test_a_letter_to_a_consumer_without_queue_stays(bus: Bus) -> None:
+    async with bus.consumer() as consumer:
+        await bus.publish(1)
+        await take(consumer, 1)
+    dead = await bus.channel.get_exchange(names.dead_exchange(bus.exchange))
+    await dead.publish(message(b"old", 1), names.queue(bus.exchange, "index"))
+    await bus.channel.queue_delete(names.queue(bus.exchange, "index"))
+    with pytest.raises(PublishError):
+        await send_again(bus.url, "index", exchange=bus.exchange)
+    (letter,) = await list_dead_letters(bus.url, "index", exchange=bus.exchange)
+    assert letter.body == b"old"
 
 
 async def test_a_consumer_comes_back_when_its_connection_is_gone(bus: Bus) -> None:
