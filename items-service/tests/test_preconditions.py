@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from shared.database import Database
+from shared.identity import Principal
 from shared.preconditions import Precondition, precondition, tag_matches
 from shared.sql import raw
 from shared.testing import SIGNER, Client
@@ -117,3 +118,31 @@ async def test_system_tables_too(own_shop: Shop) -> None:
     seen = await tag(shop, f"{groups}/1")
     assert await write(shop, "PUT", f"{groups}/1", {"description": "a"}, If_Match=seen) == 200
     assert await write(shop, "PUT", f"{groups}/1", {"description": "b"}, If_Match=seen) == 412
+    assert await write(shop, "DELETE", f"{groups}/9", None, If_Match=seen) == 412
+    ninth = await tag(shop, f"{groups}/9")
+    assert await write(shop, "DELETE", f"{groups}/9", None, If_Match=ninth) == 200
+
+
+async def test_who_may_not_change_a_row_is_not_told_of_its_version(own_shop: Shop) -> None:
+    """403 before 412, of old tags and of new ones; where the row is hidden 404."""
+    shop, database = own_shop
+    await database.execute(
+        raw("UPDATE directus_privileges SET allow_view = 2 WHERE table_name = 'notes'")
+    )
+    clerk = shop.as_(Principal(user=7, group=5))
+    notes = "/api/1.1/tables/notes/rows"
+    for seen in ('"1.00"', await tag(shop, f"{notes}/3"), "*"):
+        for method, path, body in (
+            ("PUT", f"{notes}/3", {"text": "x"}),
+            ("PUT", notes, {"rows": [{"id": 1, "text": "x"}, {"id": 3, "text": "x"}]}),
+            ("DELETE", f"{notes}/3", None),
+            ("DELETE", f"{notes}/bulk", {"rows": [{"id": 3}]}),
+            ("DELETE", f"{notes}/3?soft=1", None),
+        ):
+            assert await write(clerk, method, path, body, If_Match=seen) == 403, (method, path)
+        assert await write(clerk, "PUT", f"{notes}/99", {"text": "x"}, If_Match=seen) == 404
+        stranger = shop.as_(Principal(user=9, group=9))
+        assert await write(stranger, "PUT", f"{notes}/3", {"text": "x"}, If_Match=seen) == 403
+    assert await write(clerk, "PUT", f"{notes}/1", {"text": "x"}, If_Match='"1.00"') == 412
+    mine = await tag(shop, f"{notes}/1")
+    assert await write(clerk, "PUT", f"{notes}/1", {"text": "x"}, If_Match=mine) == 200

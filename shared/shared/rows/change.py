@@ -188,7 +188,7 @@ async def _delete(
     else:
         gone = await plain_rows.delete(changes, to, keys, allowed)
     if not gone and (allowed[1] or allowed[2]) and await sees(changes.database, to, keys):
-        raise refusal(to)
+        raise await refusal(changes.database, to, dict.fromkeys(keys, allowed[:-1]))
     return gone
 
 

@@ -7,10 +7,17 @@ from shared.catalogue import Column
 from shared.changes import Changes
 from shared.column_types import Kind
 from shared.database import Database
-from shared.errors import Forbidden, NotUnique, PreconditionFailed
+from shared.errors import ApiError, Forbidden, NotUnique, PreconditionFailed
 from shared.rows import write
 from shared.rows.may_write import conditions, may_add
-from shared.rows.refusals import demand_version, no_record, only_new, other_version, refusal
+from shared.rows.refusals import (
+    any_version,
+    demand_version,
+    no_record,
+    only_new,
+    other_version,
+    refusal,
+)  # fmt: skip
 from shared.rows.values import stored
 from shared.rows.write import Batch
 from shared.rows.writer import DELETED, Stored, Writer, as_shown
@@ -108,7 +115,10 @@ async def put(changes: Changes, to: Writer, rows: Sequence[Mapping[str, object]]
                 raise Forbidden from None
         raise
     if complete and len(stored_rows) < len(rows):
-        raise other_version() if to.precondition.exists else Forbidden()
+        if not to.precondition.exists:
+            raise Forbidden
+        there = [await sees(changes.database, to, [key]) for key in keys]
+        raise await _refusal(changes.database, to, rows) if all(there) else other_version()
     return stored_rows
 
 
@@ -154,29 +164,42 @@ async def update(
         for key in keys:
             if not await sees(changes.database, to, [key]):
                 raise no_record(to, key)
-        raise refusal(to)
+        raise await _refusal(changes.database, to, rows)
     return found
+
+
+async def _refusal(
+    database: Database, to: Writer, rows: Sequence[Mapping[str, object]]
+) -> ApiError:
+    free = any_version(to)
+    allowed = {row[to.key.name]: conditions(free, row) for row in rows}
+    return await refusal(database, to, allowed)
 
 
 async def delete(
     changes: Changes, to: Writer, keys: Sequence[object], allowed: Sequence[Sql]
 ) -> list[object]:
-    """The keys of the rows that went."""
+    """The keys of the rows that went; the last of ``allowed`` speaks of their version."""
     statement = write.delete(to.table, to.key, keys, allowed, to.actor)
     if len(keys) == 1:
         return [record[0] for record in await changes.once(statement, to.topics)]
-    return await _delete_all(changes, to, keys, statement)
+    return await _delete_all(changes, to, keys, statement, allowed)
 
 
 async def _delete_all(
-    changes: Changes, to: Writer, keys: Sequence[object], statement: Sql
+    changes: Changes,
+    to: Writer,
+    keys: Sequence[object],
+    statement: Sql,
+    allowed: Sequence[Sql],
 ) -> list[object]:
     async with changes.transaction(to.actor) as change:
         change.touch(*to.topics)
         gone = [record[0] for record in await change.fetch(statement)]
         left = set(keys) - set(gone)
         if left and await change.fetchval(write.seen(to.table, to.key, [*left], to.visible)):
-            raise refusal(to)  # rolls back: all or none
+            why = await refusal(change, to, dict.fromkeys(left, allowed[:-1]))
+            raise why  # rolls back: all or none
     return gone
 
 

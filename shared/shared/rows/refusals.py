@@ -1,5 +1,10 @@
 """Why a change of a row is refused: its version, its rights, or that there is none."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import reduce
+from typing import Any, Protocol
+
 from shared.errors import (
     ApiError,
     Forbidden,
@@ -7,7 +12,17 @@ from shared.errors import (
     PreconditionFailed,
     PreconditionRequired,
 )
+from shared.preconditions import NONE
+from shared.rows import write
+from shared.rows.may_write import both
 from shared.rows.writer import Writer
+from shared.sql import EMPTY, Sql
+
+
+class Reader(Protocol):
+    """A Database, or a Change that it must not be asked beside."""
+
+    async def fetchval(self, sql: Sql) -> Any: ...
 
 
 def demand_version(to: Writer) -> None:
@@ -27,9 +42,24 @@ def other_version() -> PreconditionFailed:
     return PreconditionFailed("the row is not, or not any more, as If-Match says")
 
 
-def refusal(to: Writer) -> ApiError:
-    """Why a row that the caller sees was not changed."""
-    return Forbidden() if to.precondition.versions is None else other_version()
+async def refusal(reader: Reader, to: Writer, allowed: Mapping[object, Iterable[Sql]]) -> ApiError:
+    """Why rows that the caller sees were not changed: what he may not do comes before versions.
+
+    ``allowed`` holds the conditions of the caller's rights for each key.
+    """
+    if to.precondition.versions is None:
+        return Forbidden()
+    for key, conditions in allowed.items():
+        may = reduce(both, conditions, EMPTY)
+        there, open_ = (write.seen(to.table, to.key, [key], rows) for rows in (to.visible, may))
+        if await reader.fetchval(there) and not await reader.fetchval(open_):
+            return Forbidden()
+    return other_version()
+
+
+def any_version(to: Writer) -> Writer:
+    """For conditions that speak of rights alone."""
+    return replace(to, precondition=NONE)
 
 
 def no_record(to: Writer, key: object) -> NotFound:

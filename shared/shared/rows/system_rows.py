@@ -8,14 +8,13 @@ from shared.catalogue import Column
 from shared.changes import Change, Changes
 from shared.context import Context
 from shared.database import Database
-from shared.errors import Forbidden
 from shared.idempotency import hide
 from shared.rows import write
 from shared.rows.access import TABLE
 from shared.rows.bodies import cast
 from shared.rows.may_write import both, conditions, may_add, may_change_at_all
 from shared.rows.plain_rows import batch_of, sees
-from shared.rows.refusals import no_record, refusal
+from shared.rows.refusals import any_version, no_record, refusal
 from shared.rows.values import stored
 from shared.rows.writer import DELETED, Stored, Writer, as_shown
 from shared.sql import EMPTY, Sql, raw
@@ -90,7 +89,9 @@ async def _store_system(change: Change, to: Writer, row: _Ready) -> Any:
         sees = to.rights.view and await change.fetchval(
             write.seen(to.table, to.key, [key], to.visible)
         )
-        raise refusal(to) if sees else no_record(to, key)
+        if not sees:
+            raise no_record(to, key)
+        raise await refusal(change, to, {key: conditions(any_version(to), row.values)})
     key = record[to.key.name]
     change.touch(*to.topics, *topics_of(to.table.name, before, await _image(change, to, key)))
     if row.prepared.after is not None:
@@ -142,5 +143,5 @@ async def delete(
         gone = await change.fetch(write.delete(to.table, to.key, keys, allowed, to.actor))
         left = set(keys) - {record[0] for record in gone}
         if left and await change.fetchval(write.seen(to.table, to.key, [*left], to.visible)):
-            raise Forbidden
+            raise await refusal(change, to, dict.fromkeys(left, allowed[:-1]))
     return [record[0] for record in gone]
