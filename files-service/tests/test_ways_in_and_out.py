@@ -21,6 +21,7 @@ from files_service.app import make_app
 from files_service.keys import CONTENTS
 from files_service.operations.incoming import Incoming, Sending, json_body
 from files_service.operations.reconcile import reconcile
+from files_service.operations.uploads import IN_FLIGHT_NAME
 from files_service.settings import Settings
 from local_cluster.object_store import ACCESS_KEY, SECRET_KEY
 from shared import failpoints
@@ -289,6 +290,30 @@ async def test_what_is_too_large_is_refused_by_its_header(service: Client) -> No
     status, _, _ = await call(service, "POST", "/api/1.1/files/tus", Upload_Length="2049")
     assert status == 413
     assert await compare(service) == (0, 0, 0)
+
+
+async def test_the_bytes_of_unfinished_uploads_are_shown(service: Client) -> None:
+    goes_on = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' + BYTES
+        await goes_on.wait()
+        yield b"\r\n--b--"
+
+    async def in_flight() -> float:
+        text = (await get(service, "/metrics")).decode()
+        [line] = [line for line in text.splitlines() if line.startswith(f"{IN_FLIGHT_NAME} ")]
+        return float(line.rpartition(" ")[2])
+
+    async def has_come() -> bool:
+        return await in_flight() >= len(BYTES) // 2
+
+    sent = {"Content_Type": "multipart/form-data; boundary=b"}
+    sending = asyncio.create_task(call(service, "POST", "/api/1.1/files", body(), **sent))
+    await eventually(has_come)
+    goes_on.set()
+    assert (await sending)[0] == 200
+    assert await in_flight() == 0
 
 
 @pytest.mark.parametrize("more", [{"upload_count": "2"}])

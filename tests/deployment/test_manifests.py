@@ -11,6 +11,8 @@ import pytest
 import yaml
 from kubernetes_validate.utils import ValidationError, validate
 
+from files_service.operations.uploads import IN_FLIGHT_NAME
+
 ROOT = Path(__file__).parents[2]
 KUBECTL = ROOT / ".venv" / "bin" / "kubectl"
 KUBERNETES = "1.32"  # the oldest whose schema the manifests must fit
@@ -237,6 +239,16 @@ def test_production_survives_a_drained_node(manifests: list[Manifest]) -> None:
         else:
             assert deployment["spec"]["replicas"] >= 2
         assert pod_of(deployment)["topologySpreadConstraints"]
+
+
+def test_uploads_scale_by_what_files_service_shows(manifests: list[Manifest]) -> None:
+    scaled = of_kind(manifests, "HorizontalPodAutoscaler")
+    if not scaled:
+        assert of_kind(manifests, "StatefulSet"), "only the dev overlay does not scale"
+        return
+    metrics = scaled["files-service"]["spec"]["metrics"]
+    shown = [one["pods"]["metric"]["name"] for one in metrics if one["type"] == "Pods"]
+    assert shown == [IN_FLIGHT_NAME]
 
 
 def test_the_gateway_sees_each_pod_of_a_service(manifests: list[Manifest]) -> None:

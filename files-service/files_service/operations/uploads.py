@@ -27,8 +27,9 @@ log = structlog.get_logger(__name__)
 
 ABANDONED_AFTER: Final = timedelta(hours=1)  # since its writer was last known to live
 _HEARTBEAT: Final = 120.0  # seconds
+IN_FLIGHT_NAME: Final = "directoire_upload_bytes_in_flight"  # the autoscaler asks for it
 IN_FLIGHT: Final = Gauge(
-    "directoire_upload_bytes_in_flight",
+    IN_FLIGHT_NAME,
     "Bytes of unfinished uploads that this process has taken in",
 )
 
