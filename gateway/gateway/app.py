@@ -83,7 +83,7 @@ async def serve(settings: Settings) -> None:
             await web.SockSite(runner, listening).start()
         if settings.socket:
             # before the first request: nobody waits yet
-            Path(settings.socket).unlink(missing_ok=True)  # noqa: ASYNC240
+            Path(settings.socket).unlink(missing_ok=True)  # noqa: ASYNC240 - at the start
             await web.UnixSite(runner, settings.socket, backlog=1024).start()
         log.info("serving", port=settings.port, own_port=settings.own_port)
         await stop.wait()

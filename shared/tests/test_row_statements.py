@@ -245,7 +245,7 @@ JSON = st.recursive(
 
 @given(st.sampled_from(KINDS), ANYTHING)
 def test_any_word_compares_or_is_unfit(found: Column, word: str) -> None:
-    equal_values(found, (word,))
+    assert len(equal_values(found, (word,))) <= 1
     with suppress(Unfit):
         compared(found, word)
 
@@ -253,7 +253,7 @@ def test_any_word_compares_or_is_unfit(found: Column, word: str) -> None:
 @given(st.sampled_from(KINDS), JSON)
 def test_any_json_is_stored_or_refused(found: Column, value: object) -> None:
     with suppress(InvalidValue):
-        bound(found, stored(found, value))
+        assert isinstance(bound(found, stored(found, value)).render()[0], str)
 
 
 @given(st.sampled_from(KINDS), st.sampled_from(sorted(OPERATORS)), st.lists(ANYTHING, max_size=3))

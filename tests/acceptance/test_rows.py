@@ -113,7 +113,11 @@ async def test_finds(api: Api, shop: str, case: Case) -> None:
 async def test_ids_take_csv_and_arrays(api: Api, shop: str) -> None:
     rows = (await api.get(f"tables/{shop}/rows")).data
     first, second = rows[0]["id"], rows[1]["id"]
-    for query in (f"ids={first},{second}", f"ids[]={first}&ids[]={second}", f"ids[0]={second}&ids[1]={first}"):  # fmt: skip # noqa: E501
+    for query in (
+        f"ids={first},{second}",
+        f"ids[]={first}&ids[]={second}",
+        f"ids[0]={second}&ids[1]={first}",
+    ):
         found = (await api.get(f"tables/{shop}/rows?{query}")).data
         assert {row["id"] for row in found} == {first, second}
 

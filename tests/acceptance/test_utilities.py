@@ -12,7 +12,10 @@ from local_cluster.cluster import Cluster
 
 pytestmark = pytest.mark.xdist_group("acceptance")
 
-OF_THE_MANUAL = "$argon2i$v=19$m=4096,t=3,p=1$pOyIa/zmRAjCVLb2f7kOyg$DasoO6LzMM+6iKfzCDq6JbsYsZWLSm33p7i9NxL9mDc"  # noqa: E501
+OF_THE_MANUAL = (
+    "$argon2i$v=19$m=4096,t=3,p=1$pOyIa/zmRAjCVLb2f7kOyg"
+    "$DasoO6LzMM+6iKfzCDq6JbsYsZWLSm33p7i9NxL9mDc"
+)
 
 
 def message(reply: object) -> str:
