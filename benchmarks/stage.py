@@ -200,7 +200,7 @@ async def program(module: str, *arguments: object) -> AsyncGenerator[int]:
         await process.wait()
 
 
-async def answers(url: str, patience: float = 10.0) -> None:
+async def answers(url: str, patience: float = 60.0) -> None:
     async with asyncio.timeout(patience), aiohttp.ClientSession() as session:
         while True:
             try:
