@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from itertools import product
 from typing import Any, Final
+from uuid import uuid4
 
 import jwt
 import pytest
@@ -150,7 +151,7 @@ async def vault(api: Api) -> AsyncGenerator[Vault]:
         "table": table, "id": str(file), "token": "1", "column": "secret", "ui": "textinput",
         "group": str(group), "which": table, "collection": "global", "user": str(user),
         "upload": "a" * 32, "name": "vault.txt", "width": "10", "height": "10",
-        "rest": "crop/vault.txt",
+        "rest": "crop/vault.txt", "key": str(uuid4()),
     }  # fmt: skip
     yield Vault(api, canary, values, nobody)
 
