@@ -16,6 +16,7 @@ import pytest
 from wire import Api
 
 from local_cluster.cluster import Cluster
+from prove.streams import measure
 
 pytestmark = pytest.mark.xdist_group("acceptance")
 
@@ -159,6 +160,13 @@ async def test_a_stream_ends_with_its_token(
         await api.put(f"tables/directus_users/rows/{user['id']}", {"active": 0})
         rest = (await response.content.read()).decode()
     assert "event: end" in rest
+
+
+async def test_idle_streams_cost_little_and_each_gets_what_comes(
+    cluster: Cluster, unique: str
+) -> None:
+    """`make prove-streams` opens thousands."""
+    assert await measure(cluster, 300, 2, f"idle_{unique}") == []
 
 
 # What the example's page gives its script, with the browser's own EventSource of Node.
