@@ -7,6 +7,7 @@ from typing import Any
 import bcrypt
 import jwt
 import pytest_asyncio
+from argon2 import PasswordHasher
 
 from auth_service.app import make_app
 from auth_service.operations import sign_in as signing_in
@@ -89,7 +90,8 @@ async def test_login_gives_a_short_signed_token_and_one_to_refresh_it(
         + raw(" SELECT tokens::text FROM directoire.tokens")
     )
     assert len(stored) == 2
-    assert not any(secret in row["row"] for row in stored for secret in map(str, session.values()))
+    secrets = [value for value in session.values() if isinstance(value, str)]
+    assert not any(secret in row["row"] for row in stored for secret in secrets)
 
 
 async def test_a_forged_access_token_stands_for_nobody(service: Client, ada: Principal) -> None:
@@ -243,3 +245,31 @@ async def test_sign_ins_and_failures_are_entries_without_secrets(
     every = await database.fetch(raw("SELECT a::text AS row FROM directus_activity a"))
     for secret in (PASSWORD, "not the password at all", *map(str, session.values())):
         assert not any(secret in row["row"] for row in every if secret != "900")
+
+
+async def test_addresses_that_were_not_seen_for_long_are_forgotten(
+    service: Client, database: Database, ada: Principal
+) -> None:
+    await database.execute(
+        raw("INSERT INTO directoire.known_addresses (user_id, address, seen_at) VALUES (")
+        + param(ada.user)
+        + raw(", '203.0.113.1', now() - interval '91 days'), (")
+        + param(ada.user)
+        + raw(", '203.0.113.2', now() - interval '89 days')")
+    )
+    await login(service)
+    rows = await database.fetch(
+        raw("SELECT host(address) AS address FROM directoire.known_addresses ORDER BY 1")
+    )
+    assert [row["address"] for row in rows] == [HERE, "203.0.113.2"]
+
+
+async def test_a_hash_is_made_anew_when_the_parameters_rise(
+    service: Client, database: Database, ada: Principal
+) -> None:
+    await keep_hash(database, ada.user, PasswordHasher(1, 8192, 1).hash(PASSWORD))
+    await login(service)
+    kept = await database.fetchval(raw("SELECT password_hash FROM directoire.credentials"))
+    assert kept.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    await login(service)
+    assert await database.fetchval(raw("SELECT password_hash FROM directoire.credentials")) == kept

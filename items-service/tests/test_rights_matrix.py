@@ -644,6 +644,7 @@ async def try_write(world: World, model: Model) -> str:
     kind = chance.choice(("update", "update", "create", "delete", "soft", "bulk", "bulk delete"))
     expected: State | None = None
     made: Row | None = None
+    body: Row = {}
     if kind == "update":
         body = world.some_body(model.shape)
         method = chance.choice(("PUT", "PATCH", "POST"))
@@ -676,9 +677,12 @@ async def try_write(world: World, model: Model) -> str:
         status, answer = await client.send("DELETE", f"{path}/bulk", json=sent)
         expected = deleted(model, keys, soft=False)
     succeeded = status == 200 and _said_success(answer)
-    told = (kind, path, model, status, answer)
+    told = (kind, path, body, model, status, answer)
     now = await world.read(model.table)
-    assert now == (rows if expected is None else expected), told
+    wanted = rows if expected is None else expected
+    both = now.keys() | wanted.keys()
+    differ = {k: (now.get(k), wanted.get(k)) for k in both if now.get(k) != wanted.get(k)}
+    assert not differ, f"{differ} {told}"
     assert succeeded == (expected is not None) or (made is None and now == rows), told
     assert made is None or succeeded, told
     if succeeded and kind == "update" and not model.closed():

@@ -56,6 +56,13 @@ VALUES ($1, now(), now(), $2)
        ip = excluded.ip;
 
 -- know_address
+-- An address ($2) that a user ($1) signs in from; those not seen for so long are forgotten.
+WITH forgotten AS (
+    DELETE FROM directoire.known_addresses
+     WHERE user_id = $1
+       AND address <> $2::text::inet
+       AND seen_at < now() - interval '90 days'
+)
 INSERT INTO directoire.known_addresses AS known (user_id, address)
 VALUES ($1, $2::text::inet)
     ON CONFLICT (user_id, address) DO UPDATE
