@@ -55,8 +55,14 @@ def make_app(settings: Settings) -> web.Application:
         with suppress(asyncio.CancelledError):
             await task
 
-    app = create_app(settings, ROUTES, contexts=[thumbnails, sweeping, exporting])
-    app[CONTENTS] = contents_of(settings)
+    contents = contents_of(settings)
+    app = create_app(
+        settings,
+        ROUTES,
+        contexts=[thumbnails, sweeping, exporting],
+        parts={"uploads": contents.check_room},
+    )
+    app[CONTENTS] = contents
     app[ACCESS] = Access(public=settings.public_files)
     app[LIMITS] = Limits(settings.upload_limit, settings.upload_count, settings.body_limit)
     app[RULES] = Rules(app[LIMITS], settings.part_size, timedelta(seconds=settings.resumable_life))
@@ -66,7 +72,10 @@ def make_app(settings: Settings) -> web.Application:
 def contents_of(settings: Settings) -> Contents:
     """Raises ValueError for a store that is not served."""
     return open_contents(
-        settings.store_url, settings.store_access_key, settings.store_secret_key.get_secret_value()
+        settings.store_url,
+        settings.store_access_key,
+        settings.store_secret_key.get_secret_value(),
+        reserve=settings.upload_reserve,
     )
 
 

@@ -15,6 +15,7 @@ class Settings(ServiceSettings):
     public_files: bool = False  # readable without a token, as they were in Directus 6
     upload_limit: int = Field(default=5 * 1024 * 1024 * 1024, ge=1024)  # one file
     upload_count: int = Field(default=100, ge=1)  # files of one request
+    upload_reserve: int = Field(default=64 * 1024 * 1024, ge=0)  # left free on a local store's disk
     resumable_life: float = Field(default=24 * 3600.0, gt=0)  # of an upload nobody continues
     part_size: int = Field(default=8 * 1024 * 1024, ge=64 * 1024)  # kept at once of a long PATCH
     pixel_limit: int = Field(default=50_000_000, ge=1)  # of a picture that is decoded

@@ -629,3 +629,28 @@ async def test_reconcile_finds_what_was_lost(service: Client, folder: Path) -> N
     assert await compare(service, grace=3600) == (0, 0, 1), "it may be on its way"
     assert await compare(service) == (0, 1, 1)
     assert await compare(service) == (0, 0, 1)
+
+
+async def test_a_full_disk_takes_uploads_away_and_nothing_else(
+    service: Client, database_url: str, redis_prefix: str, folder: Path
+) -> None:
+    sent = {"name": "a.bin", "data": base64.b64encode(b"abc").decode()}
+    body = json.dumps(sent).encode()
+    root = "/api/1.1/files"
+    status, answer, _ = await call(service, "POST", root, body, Content_Type="application/json")
+    assert status == 200, answer
+    url = json.loads(answer)["data"]["url"]
+    told = environment(
+        database_url, redis_prefix, store_url=folder.as_uri(), public_files="1",
+        upload_reserve=str(1 << 60),
+    )  # fmt: skip
+    async with serving(make_app(Settings.model_validate(told))) as full:
+        status, answer, _ = await call(full, "POST", root, body, Content_Type="application/json")
+        assert status == 503, answer
+        assert len(json.loads(await get(full, root))["data"]) == 1
+        assert await get(full, url) == b"abc"
+        assert (await call(full, "GET", "/readyz"))[0] == 200
+        assert (await call(full, "GET", "/readyz/uploads"))[0] == 503
+        assert (await call(full, "GET", "/readyz/downloads"))[0] == 404
+    assert (await call(service, "GET", "/readyz/uploads"))[0] == 200
+    assert await compare(service) == (0, 0, 0)

@@ -1,4 +1,4 @@
-"""``/livez`` asks only the process, ``/readyz`` what it needs."""
+"""``/livez`` asks the process, ``/readyz`` what it needs, ``/readyz/<part>`` what a part of it needs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,10 +15,16 @@ _PATIENCE: Final = 2.0  # seconds for all checks together
 
 
 class Health:
-    """The state of one process. ``draining`` turns readiness off before a stop."""
+    """The state of one process. ``draining`` turns readiness off before a stop.
 
-    def __init__(self, checks: Mapping[str, Check]) -> None:
+    ``parts``: what a part of the work needs besides; without it the rest goes on.
+    """
+
+    def __init__(
+        self, checks: Mapping[str, Check], parts: Mapping[str, Check] | None = None
+    ) -> None:
         self._checks = checks
+        self._parts = parts or {}
         self.draining = False
 
     async def live(self, _request: web.Request) -> web.Response:
@@ -26,10 +32,20 @@ class Health:
 
     async def ready(self, _request: web.Request) -> web.Response:
         """200 when every check passes, else 503 with the state of each."""
+        return await self._ready(self._checks)
+
+    async def ready_for(self, request: web.Request) -> web.Response:
+        """The same of a part of the work; 404 for one that is not done here."""
+        part = request.match_info["part"]
+        if part not in self._parts:
+            raise web.HTTPNotFound
+        return await self._ready({**self._checks, part: self._parts[part]})
+
+    async def _ready(self, checks: Mapping[str, Check]) -> web.Response:
         states = dict(
             zip(
-                self._checks,
-                await asyncio.gather(*(self._state(check) for check in self._checks.values())),
+                checks,
+                await asyncio.gather(*(self._state(check) for check in checks.values())),
                 strict=True,
             )
         )
@@ -53,5 +69,6 @@ class Health:
         return [
             web.get("/livez", self.live),
             web.get("/readyz", self.ready),
+            web.get("/readyz/{part}", self.ready_for),
             web.get("/metrics", show),
         ]

@@ -119,11 +119,12 @@ def create_app(
     *,
     contexts: Sequence[CleanupContext] = (),
     checks: dict[str, Check] | None = None,
+    parts: dict[str, Check] | None = None,
 ) -> web.Application:
     """The application of one service.
 
     ``contexts`` open what only this service needs; ``checks`` are what its readiness asks besides
-    PostgreSQL.
+    PostgreSQL, ``parts`` what only the readiness for a part of its work asks (``shared.health``).
     """
     public: set[RequestHandler] = set()
     leased: set[RequestHandler] = set()
@@ -138,7 +139,7 @@ def create_app(
         settings.redis_prefix,
         note=note_reader(database),
     )
-    health = Health({"postgresql": database.ping, **(checks or {})})
+    health = Health({"postgresql": database.ping, **(checks or {})}, parts)
     app = web.Application(
         middlewares=[_observe, errors_as_json, _know_the_caller],
         client_max_size=settings.body_limit,
@@ -189,16 +190,20 @@ async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse
     REQUEST_ID.set(request.headers.get(REQUEST_ID_HEADER) or uuid.uuid4().hex)
     begun = time.perf_counter()
     response = await handler(request)
-    if request.path not in _OPEN_PATHS:
+    if not _is_open(request.path):
         observe_request(request.method, response.status, time.perf_counter() - begun)
     return response
+
+
+def _is_open(path: str) -> bool:
+    return path in _OPEN_PATHS or path.startswith("/readyz/")
 
 
 @web.middleware
 async def _know_the_caller(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Identity first; for the API's routes also schema, rights and settings as of now."""
     path = request.path
-    if path in _OPEN_PATHS or request.match_info.http_exception is not None:
+    if _is_open(path) or request.match_info.http_exception is not None:
         return await handler(request)
     token = request.headers.get(IDENTITY_HEADER)
     if token is None:

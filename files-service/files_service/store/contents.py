@@ -7,6 +7,7 @@ import asyncio
 import errno
 import os
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager, suppress
@@ -91,6 +92,10 @@ class Contents(Protocol):
         """Drop what writers that died this many seconds ago left half-written; returns how many."""
         ...
 
+    async def check_room(self) -> None:
+        """Raises Unavailable when nothing can be taken in, as far as the store can tell."""
+        ...
+
     def path(self, key: str) -> Path | None:
         """The file the bytes are in, where the store has one: the kernel can send it by itself."""
         ...
@@ -99,12 +104,15 @@ class Contents(Protocol):
 class LocalContents:
     """Files in a folder: ``<folder>/<two digits>/<key>``, written aside and linked when whole."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, reserve: int = 0) -> None:
+        """``reserve``: bytes of the disk that stay free."""
         self._folder = folder
+        self._reserve = reserve
         self._incoming = folder / "incoming"
 
     async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Written:
         target = self.path(key)
+        await self.check_room()
         aside = _Aside(self._incoming / f"{key}.{uuid4().hex}")
         try:
             with _room_faults():
@@ -152,6 +160,10 @@ class LocalContents:
     async def tidy(self, older_than: float) -> int:
         limit = time.time() - older_than
         return await asyncio.to_thread(_drop_older, self._incoming, limit)
+
+    async def check_room(self) -> None:
+        if await asyncio.to_thread(_free_bytes, self._folder) < self._reserve:
+            raise Unavailable("The store is full; files can be read, and sent when there is room.")
 
     def path(self, key: str) -> Path:
         return self._folder / key[:2] / checked_key(key)
@@ -229,6 +241,12 @@ def _drop_older(folder: Path, limit: float) -> int:
     return dropped
 
 
+def _free_bytes(folder: Path) -> int:
+    """Of the disk that the folder is on, or will be."""
+    there = next(each for each in (folder, *folder.parents) if each.is_dir())
+    return shutil.disk_usage(there).free
+
+
 def _open_at(path: Path, start: int) -> FileIO:
     file = path.open("rb", buffering=0)
     file.seek(start)
@@ -265,14 +283,16 @@ async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
         raise
 
 
-def open_contents(url: str, access_key: str = "", secret_key: str = "") -> Contents:
+def open_contents(
+    url: str, access_key: str = "", secret_key: str = "", *, reserve: int = 0
+) -> Contents:
     """The store of ``STORE_URL``: ``file:///folder`` or ``s3://bucket/prefix?endpoint=…&region=…``.
 
     Raises ValueError for a kind that is not served.
     """
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.path and not parts.netloc:
-        return LocalContents(Path(unquote(parts.path)))
+        return LocalContents(Path(unquote(parts.path)), reserve=reserve)
     if parts.scheme == "s3" and parts.netloc:
         # thirty megabytes of memory that a local store does without
         from files_service.store.s3_contents import S3Contents  # noqa: PLC0415
