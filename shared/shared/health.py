@@ -1,4 +1,4 @@
-"""``/livez`` asks the process, ``/readyz`` what it needs, ``/readyz/<part>`` what a part of it needs."""
+"""``/livez`` asks the process, ``/readyz`` what it needs, ``/readyz/<part>`` what a part needs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
