@@ -581,10 +581,12 @@ def changed(model: Model, key: int, body: Row) -> Row | None:
     others = said.keys() - {"active"}
     status = said.get("active", row.get("active"))
     moved = status != row.get("active")
-    if (others or not moved) and not model.may("edit", row):
+    deletes = "active" in said and status == 0
+    if (others or not (moved or deletes)) and not model.may("edit", row):
         return None
-    if moved and status == 0:
-        if not model.may("delete", row):
+    if deletes:
+        # what is deleted already stays so for whoever may edit it
+        if not model.may("delete", row) and (moved or not model.may("edit", row)):
             return None
     elif moved and not (model.may("edit", row) and model.may("edit", row, status)):
         return None
