@@ -142,7 +142,8 @@ async def test_any_address_costs_the_same_hash_in_a_thread_and_the_same_statemen
     async with service.http.post("/api/1.1/auth/login", json=body) as response:
         assert response.status == 401
     assert checked == [("$argon2id$v=19$m=19456,t=2,p=1", "password")]
-    assert len(said) == 3, "the account, the count of guesses, the entry"
+    own = [each for each in said if "directoire.relay" not in each]  # the lease's, now and then
+    assert len(own) == 3, "the account, the count of guesses, the entry"
 
 
 @pytest.mark.parametrize("email", ["a@example.com", "nobody@example.com"])

@@ -22,6 +22,7 @@ from shared.passwords import check_password, hash_soon
 from shared.queries import load_queries
 from shared.rights import TableRights
 from shared.sql import Sql, fixed, param, raw
+from shared.stamps import ENTRIES
 from shared.system_settings import check_setting
 
 QUERIES: Final = load_queries("shared", "system_tables.sql")
@@ -177,8 +178,10 @@ async def _prepare_user(context: Context, values: Values, key: int | None) -> Pr
         change.touch(f"u:{stored}")
         if password_hash is not None:
             await change.execute(fixed(QUERIES["set_password"], stored, password_hash))
+            await _record(change, stored, "password")
         if digest is not None:
             await _set_token(change, stored, digest)
+            await _record(change, stored, "token")
 
     return Prepared(
         values,
@@ -267,6 +270,12 @@ async def _set_token(change: Transaction, user: int, digest: bytes) -> None:
     stored = await change.fetchrow(fixed(QUERIES["set_static_token"], user, STATIC_TOKEN, digest))
     if stored is None:
         raise NotUnique("This token cannot be used; choose another.", field="token")
+
+
+async def _record(change: Transaction, user: int, what: str) -> None:
+    """An entry of what stands in no row: that it was set, never what it is."""
+    await change.execute(fixed(QUERIES["record_set"], user, what))
+    change.touch(ENTRIES)
 
 
 async def _deleting_users(context: Context, change: Transaction, keys: Sequence[Any]) -> None:

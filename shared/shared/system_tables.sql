@@ -28,6 +28,11 @@ VALUES ($1, $3, $2)
     DO UPDATE SET name = excluded.name WHERE tokens.user_id = excluded.user_id
 RETURNING id;
 
+-- record_set
+-- An entry about a user ($1): a password or a token ($2) was set.
+SELECT directoire.record_entry('directus_users', $1::int::text, 'UPDATE', '{}',
+       jsonb_build_object('id', $1::int, $2::text, 'set'));
+
 -- first_privileges
 -- What a new group may do: see and edit its members' own records, but not what makes them powerful.
 INSERT INTO public.directus_privileges

@@ -9,7 +9,7 @@ import pytest_asyncio
 from aiosmtpd.controller import Controller
 from mail_sink import Mailbox
 from office import Office
-from wire import Api
+from wire import PROXY, Api
 
 from local_cluster.cluster import Cluster
 from local_cluster.demo import load_demo
@@ -56,6 +56,7 @@ async def cluster(mailbox: Mailbox, custom_port: int) -> AsyncGenerator[Cluster]
         environment={
             "SMTP_URL": mailbox.url,
             "MAIL_INTERVAL": "0.1",
+            "TRUSTED_PROXIES": PROXY,
             "CUSTOM_ROUTES": f"hello=http://127.0.0.1:{custom_port}",
         },
     ) as cluster:

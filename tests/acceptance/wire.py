@@ -7,6 +7,8 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+PROXY = "127.0.0.9"  # whose X-Forwarded-For the shared cluster believes
+
 
 @dataclass(frozen=True)
 class Reply:
