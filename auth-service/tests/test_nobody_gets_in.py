@@ -19,7 +19,7 @@ FORGED = {
     "cut": SIGNER.sign(ADMINISTRATOR)[:-4],
 }
 PUBLIC = {"request-token", "login", "refresh", "forgot-password", "reset-password"}
-OPEN = {"/livez", "/readyz", "/metrics"}
+OPEN = {"/livez", "/readyz", "/readyz/{part}", "/metrics"}
 
 
 @pytest.mark.parametrize("kind", FORGED)
