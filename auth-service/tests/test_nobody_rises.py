@@ -167,10 +167,13 @@ async def test_a_forgotten_password_takes_the_same_steps_for_any_address(
 
     monkeypatch.setattr(links, "render", render)
     monkeypatch.setattr(links, "queue_mail", queue)
+    clock = asyncio.get_running_loop().time
+    begun = clock()
     async with service.http.post(
         "/api/1.1/auth/forgot-password", json={"email": email}
     ) as response:
         assert (response.status, await response.json()) == (200, {"success": True})
+    assert clock() - begun >= links.ANSWERED_AFTER, "not when the work happens to be done"
     assert rendered == ["reset.txt"]
     assert queued == ([email] if email.startswith("a@") else [])
 

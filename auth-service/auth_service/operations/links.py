@@ -2,9 +2,11 @@
 for it by his address, as whoever has forgotten one).
 
 A request changes nothing: the old password is good until the token is used. An address nobody has
-takes the same statements as another and gets the same answer. Source: promises A.3.
+takes the same statements as another and gets the same answer, after the same time: what a mail
+costs is hidden by waiting for longer than it takes. Source: promises A.3, S8.
 """
 
+import asyncio
 import secrets
 from hashlib import sha256
 from typing import Final
@@ -19,11 +21,14 @@ from shared.mail import queue_mail, render
 from shared.passwords import check_password
 
 RESET_LIFE: Final = 3600  # seconds
+ANSWERED_AFTER: Final = 0.1  # seconds; what is done meanwhile takes some five milliseconds
 
 
 async def forgot_password(changes: Changes, sign_in: SignIn) -> None:
     """Send a token to the address if it is somebody's. Raises TooManyRequests."""
     await signing_in.slow_down(changes, signing_in.count_of_mail(sign_in.email, sign_in.address))
+    clock = asyncio.get_running_loop().time
+    answer_at = clock() + ANSWERED_AFTER
     token = secrets.token_urlsafe(32)
     async with changes.transaction(signing_in.actor_of(0, sign_in.request_id)) as change:
         email = await links.make_reset(change, sign_in.email, _digest(token), RESET_LIFE)
@@ -31,6 +36,7 @@ async def forgot_password(changes: Changes, sign_in: SignIn) -> None:
         text = render("auth_service", "reset.txt", token=token, **told)
         if email is not None:
             await queue_mail(change, email, f"[{told['project']}] A new password", text)
+    await asyncio.sleep(answer_at - clock())
 
 
 async def set_password(
