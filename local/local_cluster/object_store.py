@@ -9,12 +9,15 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, TYPE_CHECKING, Final, Self
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from local_cluster.errors import Refused
 from shared.ports import claimed_port
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
 
 BUCKET: Final = "directoire"
 ACCESS_KEY: Final = "testing"
@@ -36,6 +39,20 @@ class ObjectStore:
     def store_url(self) -> str:
         """For STORE_URL."""
         return f"s3://{BUCKET}/files?endpoint={self.endpoint}"
+
+    def bucket(self) -> "S3Store":
+        """A client of the bucket, which tries each request once."""
+        from obstore.store import S3Store  # noqa: PLC0415 - see `_wait`
+
+        return S3Store(
+            BUCKET,
+            endpoint=self.endpoint,
+            region="us-east-1",
+            access_key_id=ACCESS_KEY,
+            secret_access_key=SECRET_KEY,
+            client_options={"allow_http": True},
+            retry_config={"max_retries": 0},
+        )
 
     def start(self) -> None:
         ports = {name: claimed_port(twin=_GRPC) for name in _PORTS}
@@ -77,22 +94,13 @@ class ObjectStore:
         assert self._process is not None
         import obstore  # noqa: PLC0415 - who only asks for an address does not pay for it
         from obstore.exceptions import BaseError  # noqa: PLC0415
-        from obstore.store import S3Store  # noqa: PLC0415
 
         limit = time.monotonic() + patience
         while time.monotonic() < limit and self._process.poll() is None:
             try:
                 with urlopen(f"{self.endpoint}/healthz", timeout=1):  # noqa: S310 - our own
                     pass
-                store = S3Store(
-                    BUCKET,
-                    endpoint=self.endpoint,
-                    region="us-east-1",
-                    access_key_id=ACCESS_KEY,
-                    secret_access_key=SECRET_KEY,
-                    client_options={"allow_http": True},
-                    retry_config={"max_retries": 0},
-                )
+                store = self.bucket()
                 obstore.put(store, "ready", b"yes")
                 obstore.delete(store, "ready")
             except (URLError, OSError, BaseError):

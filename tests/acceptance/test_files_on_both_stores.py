@@ -1,16 +1,24 @@
-"""Files by ``curl`` through the gateway, on a folder and on an S3 server: every way in and out."""
+"""Files by ``curl`` through the gateway, on a folder and on an S3 server: every way in and out.
+
+The published clients' calls about files are made on the S3 server here, on a folder with all their
+other calls in ``clients/``.
+"""
 
 import asyncio
 import json
-from base64 import b64encode
-from collections.abc import AsyncGenerator
+from base64 import b64decode, b64encode
+from collections.abc import AsyncGenerator, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import obstore
 import pytest
 import pytest_asyncio
+from file_calls import DOT, FILE_RUNS
+from published import run
+from seen import Seen
 
 from local_cluster.cluster import Cluster
 from local_cluster.object_store import ACCESS_KEY, SECRET_KEY, ObjectStore
@@ -57,20 +65,25 @@ class Curl:
         return json.loads(body)["data"]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def s3_cluster() -> AsyncGenerator[Cluster]:
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[ObjectStore]:
     with ObjectStore() as store:
-        async with Cluster(
-            database_url=with_database(server("DATABASE_URL"), f"s3_{uuid4().hex}"),
-            redis_url=server("REDIS_URL"),
-            amqp_url=server("AMQP_URL"),
-            environment={
-                "STORE_URL": store.store_url,
-                "STORE_ACCESS_KEY": ACCESS_KEY,
-                "STORE_SECRET_KEY": SECRET_KEY,
-            },
-        ) as cluster:
-            yield cluster
+        yield store
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def s3_cluster(s3_server: ObjectStore) -> AsyncGenerator[Cluster]:
+    async with Cluster(
+        database_url=with_database(server("DATABASE_URL"), f"s3_{uuid4().hex}"),
+        redis_url=server("REDIS_URL"),
+        amqp_url=server("AMQP_URL"),
+        environment={
+            "STORE_URL": s3_server.store_url,
+            "STORE_ACCESS_KEY": ACCESS_KEY,
+            "STORE_SECRET_KEY": SECRET_KEY,
+        },
+    ) as cluster:
+        yield cluster
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -150,3 +163,56 @@ async def test_thumbnails(curl: Curl) -> None:
     assert (status, headers["content-type"]) == (200, "image/png")
     thumb = pyvips.Image.new_from_buffer(body, "")
     assert max(thumb.width, thumb.height) < 320
+
+
+async def test_a_file_column_of_a_row(curl: Curl, unique: str) -> None:
+    table = f"cover_{unique}"
+    await curl.json("/api/1.1/tables", "-d", f"name={table}")
+    column = {"column_name": "cover", "data_type": "INT", "ui": "single_file"}
+    column |= {"relationship_type": "MANYTOONE", "related_table": "directus_files"}
+    sent = curl.folder / "body.json"
+    as_json = ("-H", "Content-Type: application/json", "--data-binary", f"@{sent}")
+    sent.write_text(json.dumps(column))
+    await curl.json(f"/api/1.1/tables/{table}/columns", *as_json)
+    cover = {"name": "a.bin", "type": "application/octet-stream"}
+    cover |= {"data": b64encode(CONTENT[:100_000]).decode()}
+    sent.write_text(json.dumps({"active": 1, "cover": cover}))
+    row = await curl.json(f"/api/1.1/tables/{table}/rows", *as_json)
+    found = await curl.json(f"/api/1.1/tables/{table}/rows/{row['id']}")
+    await check(curl, found["cover"]["data"], CONTENT[:100_000])
+
+
+@pytest.mark.parametrize(("client", "version"), FILE_RUNS, ids=lambda name: name)
+async def test_the_published_client_has_its_files_on_s3(
+    s3_cluster: Cluster, s3_server: ObjectStore, client: str, version: str, unique: str
+) -> None:
+    picture = b64decode(DOT.partition(",")[2]) + unique.encode()
+    environment = {
+        "ONLY": "files",
+        "CLIENT": client.split()[1],
+        "BASE_URL": s3_cluster.base_url,
+        "TOKEN": s3_cluster.token,
+        "VERSION": version,
+        "IMAGE": f"data:image/png;base64,{b64encode(picture).decode()}",
+        "TABLE": "",
+        "MESSAGE": "",
+    }
+    done = await run(client, environment)
+    cases = FILE_RUNS[client, version]
+    for call, (_, holds) in cases.items():
+        assert holds(Seen(done[call], version, "")), done[call]
+    assert (set(done.outcomes), done.said) == (set(cases), "")
+    kept = [] if "deleteFile" in cases else [picture]
+    assert held(s3_server, len(picture), ending=unique.encode()) == kept
+
+
+def held(s3: ObjectStore, size: int, ending: bytes) -> list[bytes]:
+    """What the S3 server itself says it keeps of this size and with this end."""
+    bucket = s3.bucket()
+    listed = [entry for page in obstore.list(bucket, "files/bytes/") for entry in page]
+    read = [
+        bytes(obstore.get(bucket, entry["path"]).bytes())
+        for entry in listed
+        if entry["size"] == size
+    ]
+    return [content for content in read if content.endswith(ending)]

@@ -4,13 +4,22 @@
 const {print, methodsOf, call, callBack, thing} = require('./report');
 const SDK = require('client-1.1.3');
 
-const {BASE_URL, TOKEN, VERSION, TABLE, IMAGE, MESSAGE} = process.env;
+const {BASE_URL, TOKEN, VERSION, TABLE, IMAGE, MESSAGE, ONLY} = process.env;
 const client = new SDK(TOKEN, `${BASE_URL}/api/`, Number(VERSION)); // sends /api//1.1/…
+
+async function files(send) {
+  const file = thing(await send('createFile', {name: 'image.png', type: 'image/png', data: IMAGE}));
+  await send('getFiles');
+  await send('getFile', file.id);
+  await callBack(client, 'updateFile', file.id, {title: 'Picture'});
+  await send('getFile: after updateFile', file.id);
+}
 
 async function main() {
   print({methods: methodsOf(client).filter(name => typeof client[name] === 'function'),
     missing: methodsOf(client).filter(name => client[name] === undefined)});
   const send = (label, ...args) => call(client, label, ...args);
+  if (ONLY === 'files') return files(send);
 
   await send('createTable', `${TABLE}_made`);
   await send('getTables');
@@ -37,11 +46,7 @@ async function main() {
   await send('getItem: after deleteItem from the database', TABLE, other.id);
   await send('getItems: of no table', `${TABLE}_nowhere`);
 
-  const file = thing(await send('createFile', {name: 'image.png', type: 'image/png', data: IMAGE}));
-  await send('getFiles');
-  await send('getFile', file.id);
-  await callBack(client, 'updateFile', file.id, {title: 'Picture'});
-  await send('getFile: after updateFile', file.id);
+  await files(send);
 
   await send('getMessages');
   await send('getMessage', Number(MESSAGE));

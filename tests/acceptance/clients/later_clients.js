@@ -3,7 +3,7 @@
 
 const {print, methodsOf, call, thing} = require('./report');
 
-const {CLIENT, BASE_URL, TOKEN, VERSION, TABLE, IMAGE, MESSAGE, EMAIL, PASSWORD} = process.env;
+const {CLIENT, BASE_URL, TOKEN, VERSION, TABLE, IMAGE, MESSAGE, EMAIL, PASSWORD, ONLY} = process.env;
 const {RemoteInstance} = require(`client-${CLIENT}`);
 const last = CLIENT === '2.15.0';
 
@@ -134,6 +134,7 @@ async function main() {
   const client = connect({accessToken: TOKEN});
   const send = (label, ...args) => call(client, label, ...args);
   print({methods: methodsOf(client).filter(name => typeof client[name] === 'function'), missing: []});
+  if (ONLY === 'files') return files(send);
   await tables(send);
   await items(send);
   await files(send);

@@ -168,6 +168,9 @@ def main() -> None:
         if not name.startswith("_") and not name.endswith("_with_http_info")
     ]
     printed({"methods": methods, "missing": []})
+    if os.environ.get("ONLY") == "files":
+        files()
+        return
     tables()
     files()
     groups()

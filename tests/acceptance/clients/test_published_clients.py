@@ -6,94 +6,19 @@ nobody should look for it here.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from published import Outcome, Run, run
+from file_calls import DOT, EVERY_NPM_FILES, FIRST_FILES, LAST_FILES, PYTHON_FILES
+from published import Run, run
+from seen import Cases, Holds, Seen
 from wire import Api
 
 pytestmark = pytest.mark.xdist_group("clients")
 
-DOT = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwAD"
-    "hgGAWjR9awAAAABJRU5ErkJggg=="
-)
 PASSWORD = "correct horse battery"
 SHA256 = hashlib.sha256(b"secret").hexdigest()
 
-
-@dataclass(frozen=True)
-class Seen:
-    """What one call came to, under the version it was sent to."""
-
-    outcome: Outcome
-    version: str
-    table: str
-
-    @property
-    def value(self) -> Any:
-        assert self.outcome.how in {"resolved", "called back", "returned"}, self.outcome
-        return self.outcome.value
-
-    @property
-    def item(self) -> Any:
-        if isinstance(self.value, dict):
-            assert self.value.get("success") is not False, self.value
-        return self.value["data"] if self.version == "1.1" else self.value
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        if self.version == "1.1":
-            return self.value["data"]
-        return self.value if isinstance(self.value, list) else self.value["rows"]
-
-    @property
-    def tables(self) -> set[str]:
-        return {row["name"] for row in self.rows}
-
-    @property
-    def refusal(self) -> str:
-        """The message of a success:false that came with 200."""
-        assert self.value["success"] is False
-        return self.value["error"]["message"] if self.version == "1.1" else self.value["message"]
-
-    @property
-    def rejection(self) -> Any:
-        assert self.outcome.how == "rejected", self.outcome
-        return self.outcome.value
-
-    @property
-    def error(self) -> str:
-        """The message of an error body that a promise was rejected with."""
-        assert self.rejection["success"] is False
-        return self.rejection["error"]["message"]
-
-    @property
-    def thrown(self) -> str:
-        assert self.outcome.how == "threw", self.outcome
-        return self.outcome.value
-
-    # the Python client gives nothing for what it sends; its last answer says more
-
-    @property
-    def sent(self) -> Any:
-        assert self.outcome.how == "returned", self.outcome
-        assert self.outcome.value is None
-        return self.outcome.answer["data"]
-
-    @property
-    def model(self) -> Any:
-        return self.value["data"]
-
-    @property
-    def type_error(self) -> str:
-        assert self.outcome.how == "TypeError", self.outcome
-        return self.outcome.value
-
-
-Holds = Callable[[Seen], object]
-Cases = Mapping[str, tuple[str, Holds]]  # call → what it does, and what then holds
 
 EVERY_NPM: Cases = {
     "createTable": ("makes a table", lambda s: s.item["name"] == f"{s.table}_made"),
@@ -129,13 +54,7 @@ EVERY_NPM: Cases = {
     ),
     "getItem": ("gets an item", lambda s: s.item["title"] == "School Website"),
     "updateItem": ("changes an item", lambda s: s.item["title"] == "School"),
-    "createFile": (
-        "uploads a file",
-        lambda s: (s.item["type"], s.item["width"]) == ("image/png", 1),
-    ),
-    "getFiles": ("lists the files", lambda s: "image/png" in {row["type"] for row in s.rows}),
-    "getFile": ("gets a file", lambda s: s.item["url"].startswith("/storage/uploads/")),
-    "updateFile": ("changes a file", lambda s: s.item["title"] == "Picture"),
+    **EVERY_NPM_FILES,
     "getMessages": (
         "lists the messages",
         lambda s: "Hello" in {row["subject"] for row in s.rows},
@@ -178,7 +97,7 @@ FIRST: Cases = {
         "gets nothing where an item was deleted",
         lambda s: s.item == [],
     ),
-    "getFile: after updateFile": ("gets the changed file", lambda s: s.item["title"] == "Picture"),
+    **FIRST_FILES,
     "createPrivilege": ("has lost its privileges", lambda s: "not a function" in s.thrown),
     "getPreference": ("has lost its preferences", lambda s: "not a function" in s.thrown),
     "getTables: by a stranger": (
@@ -320,8 +239,7 @@ LAST: Cases = {
         lambda s: s.value.get("success") is True or s.item["success"] is True,
     ),
     "getItems: after deleteBulk": ("finds none of them", lambda s: s.rows == []),
-    "deleteFile": ("deletes a file", lambda s: s.value["success"] is True),
-    "getFile: after deleteFile": ("gets nothing where a file was", lambda s: s.item == []),
+    **LAST_FILES,
     "sendMessage": ("sends a message", lambda s: s.item["subject"] == "Review"),
     "getMe": ("gets the caller", lambda s: s.item["id"] == 1),
     "createUser": (
@@ -400,10 +318,7 @@ PYTHON: Cases = {
         "raises for a table that is not there, with the error body",
         lambda s: "Unable to find the table" in s.outcome.value,
     ),
-    "create_file": ("uploads a file", lambda s: s.sent["title"] == "Dot"),
-    "get_files": ("lists the files", lambda s: "image/png" in {file["type"] for file in s.model}),
-    "get_file": ("gets a file, its numbers numbers", lambda s: s.model["width"] == 1),
-    "update_file": ("changes a file", lambda s: s.sent["tags"] == "a,b"),
+    **PYTHON_FILES,
     "add_group": ("makes a group", lambda s: s.sent["name"] == f"{s.table} group"),
     "get_group": ("gets a group", lambda s: s.model["name"] == f"{s.table} group"),
     "get_groups": (
