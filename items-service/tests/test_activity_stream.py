@@ -163,6 +163,7 @@ async def user_with_token(shop: Shop) -> Principal:
         raw("UPDATE directus_users SET active = 0 WHERE id = 7"),
         raw('UPDATE directus_users SET "group" = 9 WHERE id = 7'),
         raw("UPDATE directus_groups SET restrict_to_ip_whitelist = '10.0.0.1' WHERE id = 5"),
+        raw("UPDATE directoire.tokens SET scope = 'read' WHERE user_id = 7"),
     ],
 )
 async def test_a_stream_ends_when_its_token_does(shop: Shop, change: Any) -> None:
@@ -188,11 +189,32 @@ async def test_a_token_that_expired_or_is_void_ends_it_without_the_feed(
         assert await stream.next() == ("end", "token")
 
 
-async def test_a_profile_that_changes_ends_nothing(shop: Shop) -> None:
+RECORD = "SELECT directoire.record_entry('directus_users', '7', {}, '{{}}', '{{\"id\": 7}}')"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        raw("UPDATE directus_users SET last_name = 'X' WHERE id = 7"),
+        raw("UPDATE directus_users SET last_name = last_name WHERE id = 7"),
+        raw("UPDATE directus_groups SET description = 'X' WHERE id = 5"),
+        raw("UPDATE directoire.tokens SET last_used = now() WHERE user_id = 7"),
+        raw("DELETE FROM directoire.tokens WHERE user_id = 7 AND name = 'other'"),
+        raw(RECORD.format("'LOGIN'")),  # a sign-in, or one that failed
+        raw(RECORD.format("'UPDATE'")),  # a password or another token was set
+    ],
+)
+async def test_what_leaves_the_caller_who_he_is_ends_nothing(shop: Shop, change: Any) -> None:
     clerk = await user_with_token(shop)
+    await shop.database.execute(
+        raw(
+            "INSERT INTO directoire.tokens (user_id, name, sha256)"
+            " VALUES (7, 'other', sha256('other'::bytea))"
+        )
+    )
     async with shop.stream(clerk) as stream:
         await stream.response.content.readline()
-        await shop.database.execute(raw("UPDATE directus_users SET last_name = 'X' WHERE id = 7"))
+        await shop.database.execute(change)
         await shop.word("still")
         await shop.positions()
         assert (await stream.rows(1))[0]["table_name"] == "words"

@@ -178,10 +178,12 @@ class Feed:
         after = self._position
         told = await self._database.fetchrow(fixed(QUERIES["told"], after, until))
         assert told is not None
+        self._end_those(set(told["ended"]), set(told["groups"]))
+        doubted = set(told["doubted"])
+        await self._end_void_tokens([x for x in self._listeners if str(x.principal.user) in doubted])
         # from here on newcomers catch up to `until` by themselves
         self._position = until
         live = [listener for listener in self._listeners if listener.live]
-        self._end_those(set(told["users"]), set(told["groups"]))
         made: dict[tuple[int, int | None], Chunks] = {}
         for listener in live:
             if listener.ended is not None:
@@ -274,10 +276,10 @@ class Feed:
             return
         tokens = list({listener.principal.token for listener in by_token})
         rows = await self._database.fetch(fixed(QUERIES["valid_tokens"], tokens))
-        valid = {(row["id"], row["user_id"], row["group_id"]) for row in rows}
+        valid = {(row["id"], row["user_id"], row["group_id"], row["scope"]) for row in rows}
         for listener in by_token:
-            principal = listener.principal
-            if (principal.token, principal.user, principal.group) not in valid:
+            who = listener.principal
+            if (who.token, who.user, who.group, who.scope) not in valid:
                 listener.end("token")
 
 

@@ -9,14 +9,16 @@ SELECT r.position AS head,
 SELECT position FROM directoire.relay;
 
 -- told
--- Which tables the positions above $1 up to $2 tell of, and whose sign-ins they end: a user that is
--- gone, disabled or moved, a token that is void (its entry says nothing changed), a group whose
--- addresses changed.
+-- Which tables the positions above $1 up to $2 tell of, and whom they concern as callers. Ended: a
+-- user that is gone, disabled or moved, a group whose addresses changed. In doubt: a user of whom an
+-- entry says no column changed; that is a token that is void, or nothing (a password or a token set).
 SELECT coalesce(array_agg(DISTINCT a.table_name), '{}') AS tables,
        coalesce(array_agg(DISTINCT a.row_id) FILTER (
            WHERE a.table_name = 'directus_users'
-             AND (a.action = 'DELETE' OR a.before = '{}' OR a.before ?| '{active,group}')), '{}')
-           AS users,
+             AND (a.action = 'DELETE' OR a.before ?| '{active,group}')), '{}') AS ended,
+       coalesce(array_agg(DISTINCT a.row_id) FILTER (
+           WHERE a.table_name = 'directus_users'
+             AND a.action = 'UPDATE' AND a.before = '{}'), '{}') AS doubted,
        coalesce(array_agg(DISTINCT a.row_id) FILTER (
            WHERE a.table_name = 'directus_groups'
              AND (a.action = 'DELETE' OR a.before ? 'restrict_to_ip_whitelist')), '{}') AS groups
@@ -25,8 +27,8 @@ SELECT coalesce(array_agg(DISTINCT a.table_name), '{}') AS tables,
  WHERE f.position > $1 AND f.position <= $2;
 
 -- valid_tokens
--- Of these tokens those that still stand for an active user, with that user's group.
-SELECT t.id, u.id AS user_id, u."group" AS group_id
+-- Of these tokens those that still stand for an active user, with that user's group and their scope.
+SELECT t.id, u.id AS user_id, u."group" AS group_id, t.scope
   FROM directoire.tokens t
   JOIN public.directus_users u ON u.id = t.user_id
  WHERE t.id = ANY ($1::bigint[]) AND u.active = 1
