@@ -180,7 +180,9 @@ class Feed:
         assert told is not None
         self._end_those(set(told["ended"]), set(told["groups"]))
         doubted = set(told["doubted"])
-        await self._end_void_tokens([x for x in self._listeners if str(x.principal.user) in doubted])
+        await self._end_void_tokens(
+            [x for x in self._listeners if str(x.principal.user) in doubted]
+        )
         # from here on newcomers catch up to `until` by themselves
         self._position = until
         live = [listener for listener in self._listeners if listener.live]
