@@ -112,7 +112,7 @@ prove-streams: $(VENV)/.dev  ## STREAMS (2000) idle readers of the activity: wha
 prove-timing: $(VENV)/.dev  ## ROUNDS (200) sign-ins and resets of each kind: time tells no address
 	@$(RUN) -m prove.timing $(or $(ROUNDS),200)
 
-prove-reads: $(VENV)/.dev  ## READS (1000000) while everything breaks: none stale; MUTATION=lease|epoch|order finds some
+prove-reads: $(VENV)/.dev  ## READS (1000000) while everything breaks: none stale; MUTATION=lease|epoch|order|announcement finds some
 	@$(RUN) -m prove.reads $(or $(READS),1000000) $(MUTATION)
 
 .PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed prove-backlog prove-streams prove-timing prove-reads prove-uploads prove-rights images

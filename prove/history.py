@@ -3,89 +3,130 @@
 Each thing that is watched (a row, a count, a right, a table's columns) has one writer, whose values
 grow: 1, 2, 3 … A write whose outcome is unknown is sent again until it is acknowledged and counts
 as one. For such a register linearizability is three conditions on each read (Lamport, On
-Interprocess Communication, 1986), so that the check is exact and takes n log n:
+Interprocess Communication, 1986), so that the check is exact:
 
 stale     older than a write that was acknowledged before the read began
 inverted  older than what a read showed that ended before this one began
 invented  of a write that had not begun when the read ended
 
-The first is what Directoire promises never to happen; the second is reported beside it.
+The first is what Directoire promises never to happen; the others are reported beside it. Each read
+is judged as it ends, against the writes and the newest values of the last ``HORIZON`` seconds: no
+read lasts longer, and memory stays the same however many there are.
 """
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
-from itertools import accumulate
+from typing import Final
+
+HORIZON: Final = 60.0  # seconds; a client's patience is far shorter
+_TOLD: Final = 5  # violations of a kind that are told one by one
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
-    """``seen``: the version, or what tells it from its neighbours (``Register.values``)."""
+class _Times:
+    """Moments in their order, in seconds; what is older than the horizon is only counted."""
 
-    begun: float
-    ended: float
-    seen: int
-    told: str  # how the answer came: Cache-Status, for the report
+    def __init__(self) -> None:
+        self._gone = 0
+        self._kept: list[float] = []
 
+    def __len__(self) -> int:
+        return self._gone + len(self._kept)
 
-@dataclass(slots=True)
-class Register:
-    """Times in seconds of one clock; version n is written between begun[n - 1] and acked[n - 1]."""
+    def add(self, now: float) -> int:
+        """How many were only counted from now on."""
+        self._kept.append(now)
+        if len(self._kept) % 1024:
+            return 0
+        old = bisect_left(self._kept, now - HORIZON)
+        del self._kept[:old]
+        self._gone += old
+        return old
 
-    begun: list[float] = field(default_factory=list[float])
-    acked: list[float] = field(default_factory=list[float])
-    reads: list[Read] = field(default_factory=list[Read])
-    values: int | None = None  # how many values a read can tell apart; None: each version
+    def before(self, moment: float) -> int:
+        """How many lie before the moment, which is not older than the horizon."""
+        return self._gone + bisect_left(self._kept, moment)
 
-    def begin(self, now: float) -> int:
-        """A write begins; its version."""
-        self.begun.append(now)
-        return len(self.begun)
-
-    def end(self, now: float) -> None:
-        self.acked.append(now)
+    def until(self, moment: float) -> int:
+        """How many lie before the moment or at it."""
+        return self._gone + bisect_right(self._kept, moment)
 
 
 @dataclass
 class Verdict:
+    """``ways`` counts violations by kind and by what the answer said of itself."""
+
     reads: int = 0
     writes: int = 0
-    stale: list[str] = field(default_factory=list[str])
+    stale: int = 0
     inverted: int = 0
     invented: int = 0
+    ways: Counter[str] = field(default_factory=Counter[str])
+    first: list[str] = field(default_factory=list[str])
 
-    def add(self, name: str, register: Register) -> None:
-        self.reads += len(register.reads)
-        self.writes += len(register.acked)
-        ended = sorted((read.ended, _version(register, read)) for read in register.reads)
-        ends = [end for end, _ in ended]
-        newest = list(accumulate((version for _, version in ended), max))
-        for read in register.reads:
-            version = _version(register, read)
-            known = bisect_left(register.acked, read.begun)
-            if version < known:
-                self.stale.append(f"{name}: {version} < {known}; {read.told}")
-            if version > bisect_right(register.begun, read.ended):
-                self.invented += 1
-            before = bisect_left(ends, read.begun)
-            if before and newest[before - 1] > version:
-                self.inverted += 1
+    def violated(self, kind: str, line: str, way: str) -> None:
+        """Record one; ``kind`` is one of the three."""
+        setattr(self, kind, getattr(self, kind) + 1)
+        way = f"{kind}; {way}"
+        self.ways[way] += 1
+        if sum(line.startswith(kind) for line in self.first) < _TOLD:
+            self.first.append(f"{kind}: {line}; {way}")
 
     def __str__(self) -> str:
-        ways: dict[str, int] = defaultdict(int)
-        for line in self.stale:
-            ways[line.rpartition("; ")[2]] += 1
         return (
-            f"{self.reads} reads, {self.writes} writes: {len(self.stale)} stale, "
+            f"{self.reads} reads, {self.writes} writes: {self.stale} stale, "
             f"{self.inverted} inverted, {self.invented} invented"
-            + "".join(f"\n  stale {times} x {way}" for way, times in ways.items())
-            + "".join(f"\n  {line}" for line in self.stale[:5])
+            + "".join(f"\n  {times} x {way}" for way, times in self.ways.most_common(12))
+            + "".join(f"\n  {line}" for line in self.first)
         )
 
 
-def _version(register: Register, read: Read) -> int:
-    """The newest version that the answer can stand for, by what had begun when it ended."""
-    if register.values is None:
-        return read.seen
-    possible = bisect_right(register.begun, read.ended)
-    return possible - (possible - read.seen) % register.values
+class Register:
+    """One thing that is watched. All moments are of one clock, in seconds, told in their order."""
+
+    def __init__(self, name: str, verdict: Verdict, values: int | None = None) -> None:
+        """``values``: how many values a read can tell apart; None: each version."""
+        self._name = name
+        self._verdict = verdict
+        self._values = values
+        self._begun = _Times()
+        self._acked = _Times()
+        self._ended = _Times()  # of the reads that showed something newer than all before
+        self._shown: list[int] = []  # what those of them that are kept showed
+        self._first = 0  # the number of the first of ``_shown`` among all
+
+    def begin(self, now: float) -> int:
+        """A write begins; its version."""
+        self._begun.add(now)
+        return len(self._begun)
+
+    def end(self, now: float) -> None:
+        """The write was acknowledged."""
+        self._acked.add(now)
+        self._verdict.writes += 1
+
+    def read(self, begun: float, ended: float, seen: int, told: str) -> None:
+        """Judge a read that ended now, and remember what it showed.
+
+        ``seen`` is the version, or what tells it from its neighbours; ``told`` how the answer came.
+        """
+        verdict = self._verdict
+        verdict.reads += 1
+        possible = self._begun.until(ended)
+        version = seen
+        if self._values is not None:  # the newest that the answer can stand for
+            version = possible - (possible - seen) % self._values
+        known = self._acked.before(begun)
+        if version < known:
+            verdict.violated("stale", f"{self._name}: {version} < {known}", told)
+        if version > possible:
+            verdict.violated("invented", f"{self._name}: {version} > {possible}", told)
+        before = self._ended.before(begun) - self._first
+        newest = self._shown[before - 1] if before > 0 else 0
+        if newest > version:
+            verdict.violated("inverted", f"{self._name}: {version} < {newest}", told)
+        if not self._shown or version > self._shown[-1]:
+            self._shown.append(version)
+            gone = self._ended.add(ended)
+            del self._shown[:gone]
+            self._first += gone

@@ -8,6 +8,7 @@ the checker must notice:
 lease  gateways trust what is remembered without a lease; writers are cut off from Redis
 epoch  a lost state begins again under the same epoch
 order  the stamp is taken after the query instead of before it
+announcement  nobody is told of a change before its commit; inverted reads must be found then
 """
 
 import asyncio
@@ -16,74 +17,75 @@ import itertools
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import aiohttp
+import msgspec
+import uvloop
 from redis.asyncio import Redis
 
 from local_cluster.cluster import Cluster
-from prove.history import Read, Register, Verdict
+from prove.client import Answer, Client
+from prove.history import Register, Verdict
 
 READS: Final = 1_000_000
-ROWS: Final = 12
-READERS: Final = 24
-PAUSE: Final = 0.05  # seconds between the writes of a writer
+TABLES: Final = 3
+ROWS: Final = 12  # of a table
+READERS: Final = 16
+LISTERS: Final = 4
+PAUSE: Final = 0.05  # seconds between the writes of a writer of rows
+SELDOM: Final = 0.3  # of one whose writes void all that is remembered
+REPORT: Final = 60.0  # seconds between two words on how it goes
 _SLOW: Final = "rows.read=sleep:0.03"  # between query and answer: widens the window
+WIDE: Final = "changes.committed=sleep:0.03"  # between commit and raise
 _OFF: Final[Mapping[str, str]] = {
     "": "",
     "lease": "cache.lease=off,stamps.reach=off",
     "epoch": "relay.epoch=off",
     "order": f"cache.order=off,{_SLOW}",
+    "announcement": f"changes.announce=off,{WIDE}",
 }
 _WAITED: Final = frozenset({429, 500, 502, 503, 504})  # a write with this answer is sent again
 
 
 @dataclass
 class Stack:
-    session: aiohttp.ClientSession
     cluster: Cluster
     gateways: list[str]
     token: str
+    verdict: Verdict = field(default_factory=Verdict)
     reader: str = ""  # the token of a caller of the group whose rights change
     group: int = 0
     registers: dict[str, Register] = field(default_factory=dict[str, Register])
-    reads: int = 0
-    refused: list[str] = field(default_factory=list[str])  # writes judged by something older
+    breaks: str = ""  # what is being broken now
 
-    async def send(
-        self, turn: int, method: str, path: str, body: object = None, token: str | None = None
-    ) -> tuple[int, Any, str]:
-        """Status (0 for a broken connection), JSON and Cache-Status."""
-        base = self.gateways[turn % len(self.gateways)]
-        headers = {"Authorization": f"Bearer {token or self.token}"}
-        try:
-            async with self.session.request(
-                method, f"{base}/api/1.1/{path}", json=body, headers=headers
-            ) as response:
-                return (
-                    response.status,
-                    await response.json(content_type=None),
-                    response.headers.get("Cache-Status", ""),
-                )
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            return 0, None, ""
+    def client(self) -> Client:
+        return Client(self.gateways)
 
     async def must(self, method: str, path: str, body: object = None) -> Any:
-        for turn in range(200):
-            status, answer, _ = await self.send(turn, method, path, body)
-            if status == 200:
-                return answer
-            if status not in _WAITED | {0}:
-                raise AssertionError((method, path, status, answer))
-            await asyncio.sleep(0.1)
-        raise AssertionError((method, path, "no answer"))
+        client = self.client()
+        try:
+            for turn in range(200):
+                answer = await client.send(turn, method, path, self.token, body)
+                if answer.status == 200:
+                    return answer.json()
+                if answer.status not in _WAITED | {0}:
+                    raise AssertionError((method, path, answer))
+                await asyncio.sleep(0.1)
+            raise AssertionError((method, path, "no answer"))
+        finally:
+            client.close()
+
+    def saw(self, name: str, answer: Answer, seen: int) -> None:
+        """One read of one register."""
+        told = f"{answer.told}; {self.breaks}"
+        self.registers[name].read(answer.begun, answer.ended, seen, told)
 
 
 Write = Callable[[int], tuple[str, str, object]]  # version → request
-Seen = Callable[[int, Any], int | None]  # status, JSON → Read.seen; None: tells nothing
+Seen = Callable[[Answer], int | None]  # what was seen (``Register.read``); None: tells nothing
 
 
 @dataclass(frozen=True)
@@ -99,60 +101,66 @@ class Watched:
     again: frozenset[int] = frozenset()  # answers to a repeated write that say it is done
 
 
-async def keep_writing(stack: Stack, watched: Watched, stop: asyncio.Event) -> None:
-    register = stack.registers[watched.name]
-    for turn in itertools.count():
+async def keep_writing(
+    stack: Stack, watched: Sequence[Watched], pause: float, stop: asyncio.Event
+) -> None:
+    """Write one after the other; each again until it is acknowledged."""
+    client = stack.client()
+    for turn, what in enumerate(itertools.cycle(watched)):
         if stop.is_set():
+            client.close()
             return
-        method, path, body = watched.write(register.begin(time.monotonic()))
+        register = stack.registers[what.name]
+        method, path, body = what.write(register.begin(time.monotonic()))
         for attempt in itertools.count():
-            status, answer, _ = await stack.send(turn + attempt, method, path, body)
-            refused = status == 200 and answer.get("success") is False
-            if status == 200 and not refused:
+            answer = await client.send(turn + attempt, method, path, stack.token, body)
+            refused = answer.status == 200 and answer.json().get("success") is False
+            if answer.status == 200 and not refused:
                 break
-            if attempt and (refused or status in watched.again):
+            if attempt and (refused or answer.status in what.again):
                 break
-            if refused or status in watched.again:
-                stack.refused.append(f"{watched.name}: refused by what was before: {answer}; write")
+            if refused or answer.status in what.again:
+                told = f"{what.name}: {answer.body[:200]!r}"
+                stack.verdict.violated("stale", told, f"a write refused; {stack.breaks}")
                 break
-            if status not in _WAITED | {0}:
-                raise AssertionError((watched.name, status, answer))
+            if answer.status not in _WAITED | {0}:
+                raise AssertionError((what.name, answer))
             await asyncio.sleep(PAUSE)
         register.end(time.monotonic())
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(pause)
 
 
 async def keep_reading(
     stack: Stack, watched: list[Watched], turn: int, stop: asyncio.Event
 ) -> None:
+    client = stack.client()
     for number in itertools.count(turn):
         if stop.is_set():
+            client.close()
             return
         what = watched[number % len(watched)]
-        begun = time.monotonic()
         # the number of the request, not of the thing, or each would have a gateway of its own
-        status, answer, told = await stack.send(
-            number // len(watched), "GET", what.path, token=what.token
-        )
-        if status in _WAITED | {0}:
+        at = number // len(watched)
+        answer = await client.send(at, "GET", what.path, what.token or stack.token)
+        if answer.status in _WAITED | {0}:
             await asyncio.sleep(0.02)
             continue
-        seen = what.seen(status, answer)
+        seen = what.seen(answer)
         if seen is not None:
-            stack.reads += 1
-            ended = time.monotonic()
-            stack.registers[what.name].reads.append(Read(begun, ended, seen, told))
+            stack.saw(what.name, answer, seen)
 
 
 async def prepare(stack: Stack) -> list[Watched]:
     """Tables, a caller with changing rights, and what is watched of them."""
-    for table in ("reads_rows", "reads_more", "reads_rights", "reads_columns"):
+    tables = [f"reads_rows_{number}" for number in range(TABLES)]
+    for table in (*tables, "reads_more", "reads_rights", "reads_columns"):
         await stack.must("POST", "tables", {"name": table})
         await stack.must(
             "POST", f"tables/{table}/columns", {"column_name": "n", "data_type": "INT"}
         )
     rows = [{"id": key, "n": 0, "active": 1} for key in range(1, ROWS + 1)]
-    await stack.must("POST", "tables/reads_rows/rows/bulk", {"rows": rows})
+    for table in tables:
+        await stack.must("POST", f"tables/{table}/rows/bulk", {"rows": rows})
     for table in ("reads_rights", "reads_columns"):
         await stack.must("POST", f"tables/{table}/rows", {"id": 1, "n": 0, "active": 1})
     group = await stack.must("POST", "groups", {"name": "Readers of the proof"})
@@ -165,22 +173,35 @@ async def prepare(stack: Stack) -> list[Watched]:
         f"privileges/{stack.group}",
         {"group_id": stack.group, "table_name": "reads_rights", "allow_view": 0},
     )
-    watched = [_row(key) for key in range(1, ROWS + 1)]
+    watched = [_row(table, key) for table in tables for key in range(1, ROWS + 1)]
     return [*watched, _count(), _rights(stack), _columns()]
 
 
-def _row(key: int) -> Watched:
-    path = f"tables/reads_rows/rows/{key}"
+class _Row(msgspec.Struct):
+    id: int
+    n: int
 
-    def seen(status: int, answer: Any) -> int | None:
-        return answer["data"]["n"] if status == 200 else None
 
-    return Watched(f"row {key}", lambda n: ("PUT", path, {"n": n}), path, seen)
+class _One(msgspec.Struct):
+    data: _Row
+
+
+class _Many(msgspec.Struct):
+    data: list[_Row]
+
+
+def _row(table: str, key: int) -> Watched:
+    path = f"tables/{table}/rows/{key}"
+
+    def seen(answer: Answer) -> int | None:
+        return answer.of(_One).data.n if answer.status == 200 else None
+
+    return Watched(f"{table} {key}", lambda n: ("PUT", path, {"n": n}), path, seen)
 
 
 def _count() -> Watched:
-    def seen(status: int, answer: Any) -> int | None:
-        return answer["meta"]["total_entries"] if status == 200 else None
+    def seen(answer: Answer) -> int | None:
+        return answer.json()["meta"]["total_entries"] if answer.status == 200 else None
 
     def write(n: int) -> tuple[str, str, object]:
         return "POST", "tables/reads_more/rows", {"id": n, "n": n, "active": 1}
@@ -195,8 +216,8 @@ def _rights(stack: Stack) -> Watched:
         body = {"group_id": stack.group, "allow_view": 2 * (n % 2)}
         return "PUT", f"privileges/{stack.group}/reads_rights", body
 
-    def seen(status: int, _answer: Any) -> int | None:
-        return {200: 1, 403: 0}.get(status)
+    def seen(answer: Answer) -> int | None:
+        return {200: 1, 403: 0}.get(answer.status)
 
     path = "tables/reads_rights/rows/1"
     return Watched("rights", write, path, seen, token=stack.reader, values=2)
@@ -211,8 +232,8 @@ def _columns() -> Watched:
             return "POST", "tables/reads_columns/columns", body
         return "DELETE", "tables/reads_columns/columns/more", None
 
-    def seen(status: int, answer: Any) -> int | None:
-        return int("more" in answer["data"]) if status == 200 else None
+    def seen(answer: Answer) -> int | None:
+        return int("more" in answer.json()["data"]) if answer.status == 200 else None
 
     path = "tables/reads_columns/rows/1"
     again = frozenset({404, 409})
@@ -223,19 +244,19 @@ def _columns() -> Watched:
 
 
 async def keep_listing(stack: Stack, turn: int, stop: asyncio.Event) -> None:
+    client = stack.client()
     for number in itertools.count(turn):
         if stop.is_set():
+            client.close()
             return
-        begun = time.monotonic()
-        status, answer, told = await stack.send(number, "GET", "tables/reads_rows/rows?preview=1")
-        if status != 200:
+        table = f"reads_rows_{number % TABLES}"
+        path = f"tables/{table}/rows?preview=1"
+        answer = await client.send(number // TABLES, "GET", path, stack.token)
+        if answer.status != 200:
             await asyncio.sleep(0.02)
             continue
-        ended = time.monotonic()
-        for row in answer["data"]:
-            stack.reads += 1
-            read = Read(begun, ended, row["n"], f"list {told}")
-            stack.registers[f"row {row['id']}"].reads.append(read)
+        for row in answer.of(_Many).data:
+            stack.saw(f"{table} {row.id}", answer, row.n)
 
 
 # -- what breaks ----------------------------------------------------------------------------------
@@ -279,8 +300,8 @@ async def _redis(stack: Stack) -> AsyncGenerator[Any]:
         await redis.aclose()
 
 
-def faults(stack: Stack, mutation: str) -> list[Callable[[], Awaitable[None]]]:
-    """Those that a mutation is caught by come first and alone."""
+def faults(stack: Stack, mutation: str) -> dict[str, Callable[[], Awaitable[None]]]:
+    """By what they are called; for a mutation the one that it is caught by, alone."""
     relay = next(name for name in stack.cluster.processes if name.startswith("relay"))
     relays = [name for name in stack.cluster.processes if name.startswith("relay")]
 
@@ -291,20 +312,23 @@ def faults(stack: Stack, mutation: str) -> list[Callable[[], Awaitable[None]]]:
     async def quiet() -> None:
         await asyncio.sleep(1)
 
+    found: dict[str, Callable[[], Awaitable[None]]] = {
+        "nothing": quiet,
+        "relays paused": relays_paused,
+        "Redis flushed": lambda: flushed(stack),
+        "Redis paused": lambda: paused(stack, "redis", 2.0),
+        "Redis paused shortly": lambda: paused(stack, "redis", 0.4),
+        "Redis with an old dump": lambda: restarted_with_an_old_dump(stack),
+        "items-service killed": lambda: killed(stack, "items-service"),
+        "a gateway killed": lambda: killed(stack, "gateway-2"),
+        "a relay killed": lambda: killed(stack, relay),
+        "schema-service killed": lambda: killed(stack, "schema-service"),
+        "Redis killed": lambda: killed(stack, "redis"),
+    }
     if mutation:
-        return [{"lease": relays_paused, "epoch": lambda: flushed(stack), "order": quiet}[mutation]]
-    return [
-        quiet,
-        relays_paused,
-        lambda: flushed(stack),
-        lambda: paused(stack, "redis", 2.0),
-        lambda: restarted_with_an_old_dump(stack),
-        lambda: killed(stack, "items-service"),
-        lambda: killed(stack, "gateway-2"),
-        lambda: killed(stack, relay),
-        lambda: killed(stack, "schema-service"),
-        lambda: killed(stack, "redis"),
-    ]
+        only = {"lease": "relays paused", "epoch": "Redis flushed"}.get(mutation, "nothing")
+        return {only: found[only]}
+    return found
 
 
 async def prove(
@@ -313,69 +337,81 @@ async def prove(
     *,
     seconds: float = 3600.0,
     enough: int = 0,
+    widened: bool = False,
+    tell: bool = False,
     database_url: str | None = None,
     amqp_url: str | None = None,
 ) -> Verdict:
     """Read at least so often, for ``seconds`` at most, or until ``enough`` stale reads are found.
 
+    ``widened``: the moment between commit and raise is made longer.
+
     Servers whose URL is not given are its own; Redis always is.
     """
     environment = {"RATE_PER_TOKEN": "100000", "RATE_PER_ADDRESS": "100000"}
-    if _OFF[mutation]:
-        environment |= {"FAILPOINTS": _OFF[mutation], "FAILPOINTS_ALLOWED": "1"}
-    async with (
-        Cluster(
-            replicas={"gateway": 2, "items-service": 2, "schema-service": 2},
-            environment=environment,
-            database_url=database_url,
-            amqp_url=amqp_url,
-        ) as cluster,
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
-    ):
-        stack = Stack(session, cluster, cluster.gateway_urls, cluster.token)
+    failpoints = _OFF[mutation] or (WIDE if widened else "")
+    if failpoints:
+        environment |= {"FAILPOINTS": failpoints, "FAILPOINTS_ALLOWED": "1"}
+    async with Cluster(
+        replicas={"gateway": 2, "items-service": 2, "schema-service": 2},
+        environment=environment,
+        database_url=database_url,
+        amqp_url=amqp_url,
+    ) as cluster:
+        stack = Stack(cluster, cluster.gateway_urls, cluster.token)
         watched = await prepare(stack)
-        stack.registers = {what.name: Register(values=what.values) for what in watched}
+        stack.registers = {
+            what.name: Register(what.name, stack.verdict, what.values) for what in watched
+        }
         stop = asyncio.Event()
-        tasks = [
-            *(asyncio.create_task(keep_writing(stack, what, stop)) for what in watched),
-            *(
-                asyncio.create_task(keep_reading(stack, watched, turn, stop))
-                for turn in range(READERS)
-            ),
-            *(asyncio.create_task(keep_listing(stack, turn, stop)) for turn in range(4)),
-        ]
+        tasks = [asyncio.create_task(work) for work in clients(stack, watched, stop)]
         until = time.monotonic() + seconds
-        verdict = Verdict()
+        said = time.monotonic()
         try:
-            for breaks in itertools.cycle(faults(stack, mutation)):
+            for name, breaks in itertools.cycle(faults(stack, mutation).items()):
+                stack.breaks = name
                 await breaks()
-                verdict = judged(stack)
-                ended = [task for task in tasks if task.done()]
-                over = stack.reads >= reads or time.monotonic() > until
-                if ended or over or (enough and len(verdict.stale) >= enough):
+                over = stack.verdict.reads >= reads or time.monotonic() > until
+                found = enough and caught(stack.verdict, mutation) >= enough
+                if over or found or any(task.done() for task in tasks):
                     break
+                if tell and time.monotonic() > said + REPORT:
+                    said = time.monotonic()
+                    print(str(stack.verdict).partition("\n")[0], flush=True)
         finally:
             stop.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(30):
                     await asyncio.gather(*tasks)
-        return judged(stack)
+        return stack.verdict
 
 
-def judged(stack: Stack) -> Verdict:
-    verdict = Verdict()
-    for name, register in stack.registers.items():
-        verdict.add(name, register)
-    verdict.stale += stack.refused
-    return verdict
+def caught(verdict: Verdict, mutation: str) -> int:
+    """What must be found when this is off, and what must not be otherwise."""
+    return verdict.inverted if mutation == "announcement" else verdict.stale
+
+
+def clients(
+    stack: Stack, watched: list[Watched], stop: asyncio.Event
+) -> list[Coroutine[None, None, None]]:
+    """Writers, each register has one; readers; readers of lists."""
+    by_key = [watched[key : TABLES * ROWS : ROWS] for key in range(ROWS)]
+    others = watched[TABLES * ROWS :]
+    return [
+        *(keep_writing(stack, rows, PAUSE, stop) for rows in by_key),
+        *(keep_writing(stack, [what], SELDOM, stop) for what in others),
+        *(keep_reading(stack, watched, 7 * turn, stop) for turn in range(READERS)),
+        *(keep_listing(stack, turn, stop) for turn in range(LISTERS)),
+    ]
 
 
 def main() -> None:
     reads = int(sys.argv[1]) if len(sys.argv) > 1 else READS
     mutation = sys.argv[2] if len(sys.argv) > 2 else ""
-    verdict = asyncio.run(prove(reads, mutation, enough=1 if mutation else 0))
-    print(verdict)
-    sys.exit(bool(verdict.stale) != bool(mutation))
+    begun = time.monotonic()
+    verdict = uvloop.run(prove(reads, mutation, enough=1 if mutation else 0, tell=True))
+    print(f"{verdict}\nin {time.monotonic() - begun:.0f} s")
+    sys.exit(bool(caught(verdict, mutation)) != bool(mutation))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 import time
 from hashlib import sha256
 from typing import Final, cast
+from urllib.parse import unquote
 
 import structlog
 from aiohttp import web
@@ -22,6 +23,7 @@ from gateway.routes import (
     ANY,
     API_ROUTES,
     CUSTOM,
+    ITEMS,
     InvalidPath,
     Match,
     Route,
@@ -33,6 +35,8 @@ from gateway.routes import (
 from gateway.settings import Settings
 from gateway.upstream import Broken, NotConnected, Overdue, Overloaded, Reply, Upstream
 from shared import failpoints
+from shared.announcements import HEADER as ANNOUNCED_HEADER
+from shared.announcements import Announcement
 from shared.answer_cache import LARGEST, AnswerCache, Asked, Limit
 from shared.errors import (
     ApiError,
@@ -48,7 +52,14 @@ from shared.health import Health
 from shared.http import DEPENDS_HEADER, SCOPE_HEADER, wants_problem
 from shared.identity import INSIDE, IdentitySigner, Principal
 from shared.metrics import observe_request, show
-from shared.stamps import SCHEMA, Stamps, group_topic, parse_depends, user_topic
+from shared.stamps import (
+    SCHEMA,
+    Stamps,
+    group_topic,
+    parse_depends,
+    table_topic,
+    user_topic,
+)  # fmt: skip
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +67,7 @@ _BURST: Final = 1.0  # seconds of its rate that a caller may use up at once
 _MOST_STORING: Final = 256  # answers on their way to Redis; more are not stored
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._\-]{4,100}").fullmatch
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+_WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _PLAIN_READ_ONLY: Final = (  # with one of these a GET is answered by its service, always
     "Range", "If-Range", "If-Match", "If-Modified-Since", "If-Unmodified-Since",
     "Prefer",
@@ -155,6 +167,8 @@ class Edge:
             return await self._replies.preflight(exchange)
         match, route = self._route(exchange)
         self._check_limits(exchange, route)
+        if exchange.method in _WRITES and route.service == ITEMS:
+            exchange.announced = _announced(exchange)
         shows_token = exchange.query_token is not None or "Authorization" in request.headers
         if route.public or (route.either and not shows_token):
             return await self._forward_for_anybody(exchange, route)
@@ -234,20 +248,26 @@ class Edge:
             limits = (self._limit_of_token(caller),)
         else:
             limits = (*limits, self._limit_of_token(caller))
-        asked = await self._ask(known, question, limits)
+        asked = await self._ask(known, question, limits, exchange.announced)
         self._obey_limits(asked, limits)
         if fresh or known.holds(asked):
             return known, asked
         now_known = await self._principals.resolve(caller, asked)
         if now_known.principal != known.principal:
-            asked = await self._ask(now_known, question, ())
+            asked = await self._ask(now_known, question, (), exchange.announced)
         return now_known, asked
 
     async def _ask(
-        self, known: Remembered, question: str | None, limits: tuple[Limit, ...]
+        self,
+        known: Remembered,
+        question: str | None,
+        limits: tuple[Limit, ...],
+        announced: Announcement | None = None,
     ) -> Asked:
         entries = () if question is None else _entries(question, known.principal)
-        return await self._cache.ask(known.topics, limits=limits, entries=entries)
+        return await self._cache.ask(
+            known.topics, limits=limits, entries=entries, announced=announced
+        )
 
     async def _compute(
         self, exchange: Exchange, route: Route, known: Remembered, asked: Asked, question: str
@@ -256,7 +276,9 @@ class Edge:
         principal = known.principal
         wanted = self._doorkeeper.has_seen(question) or self._settings.cache_at_once
         flight = (question, asked.epoch, asked.stamp, principal.group, principal.scope)
-        shared = await self._flights.join(question, flight, principal.user)
+        shared = None
+        if asked.settled:  # else the one under way may have looked before a change
+            shared = await self._flights.join(question, flight, principal.user)
         why = "stale" if asked.outdated else "uri-miss"
         if shared is not None:
             how = forwarded(why, shared=True)
@@ -381,6 +403,8 @@ class Edge:
                 schema, rights, settings, _user = asked.changed
                 stamps = Stamps(asked.epoch, asked.stamp, schema, rights, settings)
                 lines += f"X-Directoire-Stamps: {stamps.header()}\r\n"
+                if exchange.announced is not None:
+                    lines += f"{ANNOUNCED_HEADER}: {exchange.announced.header()}\r\n"
         raw_headers = request.raw_headers
         if exchange.if_none_match is not None:
             raw_headers = tuple(h for h in raw_headers if h[0].lower() != b"if-none-match")
@@ -439,6 +463,14 @@ class Edge:
                 milliseconds=round(seconds * 1000, 1),
                 request_id=exchange.request_id,
             )
+
+
+def _announced(exchange: Exchange) -> Announcement | None:
+    """What a write below ``tables/{table}/rows`` is about to change, as far as its path tells."""
+    parts = exchange.path.split("/", 6)  # "", api, version, tables, table, rows, …
+    if len(parts) < 6 or parts[5] != "rows" or failpoints.is_off("changes.announce"):
+        return None
+    return Announcement.of((table_topic(unquote(parts[4])),))
 
 
 def _trace_of(request: web.BaseRequest) -> str | None:

@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
+from shared.announcements import Announcement
 from shared.errors import TooLarge
 
 _WORTH_TWO_PIECES: Final = 16 * 1024  # bytes; below, copying is cheaper than a list of buffers
@@ -31,6 +32,7 @@ class Exchange:
     status: int = 0
     head_sent: bool = False
     if_none_match: str | None = None  # compared here, for the services do not see it
+    announced: Announcement | None = None  # what this write is about to change
 
     def write(self, data: bytes) -> None:
         transport = self.request.transport

@@ -16,8 +16,9 @@ from typing import Final
 import msgspec
 
 from shared import failpoints
+from shared.announcements import Announcement
 from shared.redis_pipeline import Away, Failed, Pipeline, Script, pack
-from shared.stamps import Topic
+from shared.stamps import ANNOUNCE, RAISE, Topic
 
 READ: Final = Script.load("read")
 STORE: Final = Script.load("store")
@@ -50,7 +51,7 @@ class Asked(msgspec.Struct, frozen=True):
     ``epoch`` is None when no lease is alive (or Redis is away): then nothing remembered may be
     trusted and nothing stored. ``stamp`` is the counter now, ``changed`` when each asked topic last
     changed, in their order. ``retry_after`` in seconds when a limit refused the request.
-    ``outdated``: there was an answer, of before a change.
+    ``outdated``: there was an answer, of before a change. ``settled``: no change is announced.
     """
 
     epoch: str | None = None
@@ -60,6 +61,7 @@ class Asked(msgspec.Struct, frozen=True):
     retry_after: float | None = None
     away: bool = False
     outdated: bool = False
+    settled: bool = True
 
 
 NOTHING: Final = Asked()
@@ -81,7 +83,7 @@ class AnswerCache:
         memory: int = 16 * 1024 * 1024,
     ) -> None:
         """Opens nothing yet."""
-        self._redis = Pipeline(redis_url, timeout=timeout, scripts=(READ, STORE))
+        self._redis = Pipeline(redis_url, timeout=timeout, scripts=(READ, STORE, RAISE, ANNOUNCE))
         self._state = f"{prefix}st"
         self._records = f"{prefix}a:"
         self._bodies = f"{prefix}b:"
@@ -94,8 +96,11 @@ class AnswerCache:
         *,
         limits: Sequence[Limit] = (),
         entries: Sequence[str] = (),
+        announced: Announcement | None = None,
     ) -> Asked:
         """One round trip (a second one if a body held here has been replaced in Redis).
+
+        A change can be announced with it.
 
         ``entries`` are keys of answers, looked up in order: the group's, then the user's. A hit
         counts only together with ``changed`` of the topics that the caller's principal rests on.
@@ -111,19 +116,25 @@ class AnswerCache:
             arguments += (round(interval), round(interval * limit.burst))
         fetch = () if any(name in self._memory for name in names) else names
         gets = [pack("GET", self._bodies + name) for name in fetch]
+        if announced is not None:
+            gets.append(announced.packed(self._state))
         try:
             script = _LEASELESS if failpoints.is_off("cache.lease") else READ
             reply, *bodies = await self._redis.script_and(script, keys, arguments, gets)
             if reply[0] > 0:
+                if announced is not None:
+                    await self._redis.script(RAISE, (self._state,), (announced.id,))
                 return Asked(retry_after=reply[0] / 1_000_000)
             if len(reply) == 1:
                 return NOTHING
-            _, epoch, stamp, number, nonce, *changed = reply
+            _, epoch, stamp, number, nonce, coming, *changed = reply
             hit = None
             if number > 0:
                 body = await self._body(names[number - 1], nonce, bodies and bodies[number - 1])
                 hit = None if body is None else Hit(number - 1, body)
-            return Asked(epoch.decode(), stamp, tuple(changed), hit, outdated=number < 0)
+            return Asked(
+                epoch.decode(), stamp, tuple(changed), hit, outdated=number < 0, settled=not coming
+            )
         except (Away, Failed):
             return AWAY
 

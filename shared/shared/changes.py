@@ -7,7 +7,7 @@ from typing import Any
 
 from asyncpg import Record
 
-from shared import failpoints
+from shared import announcements, failpoints
 from shared.context import Actor
 from shared.database import Database, Joined, Session, client_faults
 from shared.errors import NotUnique, PreconditionFailed
@@ -83,6 +83,8 @@ class Changes:
                     change = Change(session, actor)
                     await session.execute(raw("WITH ") + actor_cte(actor) + raw(" TABLE ctx"))
                     yield change
+                    if joined is None:
+                        await self.announce(change.topics)
         except NotUnique:
             if change is not None:
                 await self.raise_topics(change.topics)
@@ -103,6 +105,7 @@ class Changes:
                     async with joined.savepoint() as session:
                         rows = await session.fetch(sql)
                 else:
+                    await self.announce(topics)
                     rows = await self.database.fetch(sql)
         except NotUnique:
             await self.raise_topics(topics)
@@ -127,6 +130,7 @@ class Changes:
             async with self.database.joined() as joined:
                 await joined.begin()
                 yield joined
+                await self.announce(joined.topics)
         await self.committed(joined)
 
     async def join(self) -> None:
@@ -152,9 +156,28 @@ class Changes:
         for act in joined.afterwards:
             await act()
 
+    async def announce(self, topics: Collection[str]) -> None:
+        """To be called before the commit of what changes them (``shared.announcements``)."""
+        wanted = {*topics, ENTRIES}
+        announced = announcements.current()
+        if not topics or announced.covers(wanted) or failpoints.is_off("changes.announce"):
+            return
+        announced.renew(wanted)
+        await self._invalidation.announce(announced.arguments())
+
+    async def withdraw(self) -> None:
+        """The request is over: what it announced and did not raise has not come."""
+        announced = announcements.current()
+        if announced.topics:
+            announced.topics.clear()
+            await self._invalidation.withdraw(announced.id)
+
     async def raise_topics(self, topics: Collection[str]) -> None:
         """To be called after the commit of what changed them, and before anybody is told of it."""
         committed_at = time.monotonic()
         await failpoints.reach("changes.committed")
         if topics and not failpoints.is_off("changes.raise"):
-            await self._invalidation.raise_({*topics, ENTRIES}, committed_at)
+            announced = announcements.current()
+            ending = announced.id if announced.topics else ""
+            announced.topics.clear()
+            await self._invalidation.raise_({*topics, ENTRIES}, committed_at, ending)

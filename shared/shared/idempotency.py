@@ -115,6 +115,7 @@ class Idempotency:
             if kept is None:
                 success = await act()
                 await self._keep(attempt, success, joined, None)
+                await self._changes.announce(joined.topics)
         if kept is not None:
             return await self._replay(kept)
         await self._changes.committed(joined)
@@ -135,6 +136,7 @@ class Idempotency:
                 success = await act()
                 await joined.begin()
                 await self._keep(attempt, success, joined, holder)
+                await self._changes.announce(joined.topics)
         except BaseException:
             await self._database.execute(fixed(QUERIES["release"], holder))
             raise

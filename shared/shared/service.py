@@ -18,7 +18,7 @@ import uvloop
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from shared import failpoints
+from shared import announcements, failpoints
 from shared.bodies import body_of
 from shared.changes import Changes
 from shared.context import Actor, Context
@@ -231,9 +231,20 @@ async def _know_the_caller(request: web.Request, handler: Handler) -> web.Stream
 
 
 async def _act(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Run the handler; a write that carries an Idempotency-Key only once."""
+    """Run the handler; of a write, what was announced and has not come is taken back."""
+    if request.method not in _WRITES:
+        return await handler(request)
+    announcements.begin(request.headers.get(announcements.HEADER))
+    try:
+        return await _act_once(request, handler)
+    finally:
+        await request.app[CHANGES].withdraw()
+
+
+async def _act_once(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A write that carries an Idempotency-Key is done once."""
     key = request.headers.get(IDEMPOTENCY_HEADER)
-    if key is None or request.method not in _WRITES:
+    if key is None:
         return await handler(request)
     if request.match_info.handler in request.app[_PURE]:
         return await handler(request)

@@ -12,7 +12,8 @@ Source: architecture, section 4; docs/decisions/0003 tells what was tried.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Self
@@ -21,7 +22,7 @@ from urllib.parse import quote
 from shared import failpoints
 from shared.database import Database
 from shared.queries import load_queries
-from shared.redis_pipeline import Away, Failed, Pipeline, Script
+from shared.redis_pipeline import Away, Failed, Part, Pipeline, Script
 from shared.sql import fixed
 
 LIFE: Final = 1.0  # seconds a lease is granted for, from the moment Redis' clock was asked
@@ -31,6 +32,7 @@ ALL: Final = "all"  # raises everything; no answer can *depend* on it
 
 QUERIES: Final = load_queries("shared", "stamps.sql")
 RAISE: Final = Script.load("raise")
+ANNOUNCE: Final = Script.load("announce")
 CLOCK: Final = Script.load("clock")
 GRANT: Final = Script.load("grant")
 
@@ -168,14 +170,29 @@ class Invalidation:
         """
         if several_servers and note is None:
             raise ValueError("with several servers the note is needed")
-        self._redis = Pipeline(redis_url, timeout=timeout, scripts=(RAISE,))
+        self._redis = Pipeline(redis_url, timeout=timeout, scripts=(RAISE, ANNOUNCE))
         self._key = f"{prefix}st"
         self._note = note
         self._several_servers = several_servers
         self._longest = life + MARGIN
 
-    async def raise_(self, topics: Collection[Topic], committed_at: float) -> None:
+    async def announce(self, arguments: Sequence[Part]) -> None:
+        """Before the commit (``shared.announcements``). Without Redis it is left out."""
+        if failpoints.is_off("stamps.reach"):
+            return
+        with suppress(Away, Failed):
+            await self._redis.script(ANNOUNCE, (self._key,), arguments)
+
+    async def withdraw(self, announced: str) -> None:
+        """What was announced has not come."""
+        await self._raise((), announced)
+
+    async def raise_(
+        self, topics: Collection[Topic], committed_at: float, announced: str = ""
+    ) -> None:
         """Return when no reader that begins now can see anything older than the commit.
+
+        ``announced`` is the id of an announcement that ends with this.
 
         ``committed_at`` is ``time.monotonic()`` at, or after, the commit. Waits until LIFE + MARGIN
         after it at most, when no live lease of the server that answered is known. Raises nothing:
@@ -183,7 +200,7 @@ class Invalidation:
         """
         if not topics:
             return
-        run = await self._raise(topics)
+        run = await self._raise(topics, announced)
         if run is not None and not self._several_servers:
             return
         note = await self._read_note(committed_at)
@@ -197,13 +214,13 @@ class Invalidation:
     async def close(self) -> None:
         await self._redis.close()
 
-    async def _raise(self, topics: Collection[Topic]) -> str | None:
+    async def _raise(self, topics: Collection[Topic], announced: str) -> str | None:
         """The run of the server that raised, if a lease of it is alive."""
         if failpoints.is_off("stamps.reach"):  # as if this process were cut off from Redis
             return None
         try:
             run, alive, _epoch = await self._redis.script(
-                RAISE, (self._key,), [f"c:{topic}" for topic in topics]
+                RAISE, (self._key,), [announced, *(f"c:{topic}" for topic in topics)]
             )
         except (Away, Failed):
             return None

@@ -4,7 +4,8 @@
 -- ARGV  number of records, number of topics, `c:<topic>` …, then per bucket: interval and burst in µs
 -- Reply {µs to wait}, when a limit refuses; {0}, when no lease of this very server is alive; else
 --       {0, epoch, stamp, number of the first valid record (0 none, -1 one that is out of date), its
---       nonce, changed …}
+--       nonce, 1 while some change is announced (else 0), changed …}
+-- What an announced change is about counts as changed already, and later than now.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local records, topics = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -25,21 +26,37 @@ for bucket = 2 + records, #KEYS do
 end
 
 local state = redis.call(
-  'HMGET', KEYS[1], 'epoch', 'run', 'until', 'g', 'c:all', unpack(ARGV, 3, 2 + topics))
+  'HMGET', KEYS[1], 'epoch', 'run', 'until', 'g', 'c:all', 'coming',
+  unpack(ARGV, 3, 2 + topics))
 if not state[1] or not state[3] or tonumber(state[3]) <= now then return {0} end
 -- Asked each time: behind a proxy the connection may outlive the server it was opened to.
 if state[2] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') then return {0} end
 
 local all = tonumber(state[5] or 0)
-local reply = {0, state[1], tonumber(state[4]), 0, ''}
+local later, announced = tonumber(state[4]) + 1, nil
+if state[6] then
+  for ends, fields in string.gmatch(state[6], '(%d+) %S+ ([^;]*);') do
+    if tonumber(ends) > now then
+      announced = announced or {}
+      for field in string.gmatch(fields, '%S+') do announced[field] = true end
+    end
+  end
+  if announced and announced['c:all'] then all = later end
+end
+local reply = {0, state[1], tonumber(state[4]), 0, '', announced and 1 or 0}
 for topic = 1, topics do
-  reply[5 + topic] = math.max(all, tonumber(state[5 + topic] or 0))
+  local changed = math.max(all, tonumber(state[6 + topic] or 0))
+  if announced and announced[ARGV[2 + topic]] then changed = later end
+  reply[6 + topic] = changed
 end
 
 local function valid(taken, depends)
   if all > taken then return false end
   local fields = {}
-  for field in string.gmatch(depends, '%S+') do fields[#fields + 1] = field end
+  for field in string.gmatch(depends, '%S+') do
+    if announced and announced[field] then return false end
+    fields[#fields + 1] = field
+  end
   if #fields == 0 then return true end
   for _, changed in ipairs(redis.call('HMGET', KEYS[1], unpack(fields))) do
     if changed and tonumber(changed) > taken then return false end
