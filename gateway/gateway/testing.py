@@ -123,6 +123,10 @@ class Lease:
         """A writer's part, between its commit and its reply."""
         await self._invalidation.raise_(topics, time.monotonic())
 
+    async def withdraw(self, announced: str) -> None:
+        """A writer's part, when nothing came of what was announced."""
+        await self._invalidation.withdraw(announced)
+
     async def close(self) -> None:
         await self._granter.close()
         await self._invalidation.close()

@@ -180,6 +180,40 @@ async def test_the_same_question_at_the_same_time_is_computed_once(eager: Cluste
     assert (await later)[0] != answers[0][0]
 
 
+async def test_what_a_write_is_about_to_change_is_neither_remembered_nor_shared(
+    eager: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.announcements.LIFE", 60.0)
+    plain, go, asked = depends("t:airports", "group"), asyncio.Event(), list[str]()
+
+    async def writing(request: web.Request) -> web.Response:
+        if request.method == "PUT":
+            asked.append(request.headers["X-Directoire-Announced"])
+            await go.wait()
+        return plain(request)
+
+    eager.items.answer = writing
+    assert [(await number(eager))[1] for _ in range(2)] == [MISS, "hit"]
+
+    async def put() -> None:
+        forged = {"X-Directoire-Announced": "forged t:x"}
+        async with eager.call("PUT", ROWS + "/1", json={"n": 1}, headers=forged):
+            pass
+
+    write = asyncio.create_task(put())
+    await until(lambda: bool(asked))
+    assert asked[0].split(" ")[1:] == ["t:airports", "t:directus_activity"]
+    before = len(eager.items.requests)
+    answers = await asyncio.gather(*(number(eager) for _ in range(5)))
+    assert len({answer for answer, _how in answers}) == 5
+    assert len(eager.items.requests) == before + 5
+    go.set()
+    await write
+    assert (await number(eager))[1] == MISS  # its service has not said that it came to nothing
+    await eager.lease.withdraw(asked[0].split(" ")[0])
+    assert (await number(eager))[1] == "hit"
+
+
 async def test_a_token_taken_back_is_refused_at_once(eager: Cluster) -> None:
     users = {"a": Principal(user=9, group=2)}
     auth = eager.auth

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from shared.announcements import Announcement
 from shared.answer_cache import AnswerCache, Limit
 from shared.ports import claimed_port
 from shared.redis_pipeline import Away, Pipeline
@@ -178,6 +179,62 @@ async def test_an_answer_is_valid_until_one_of_its_topics_is_raised(redis: Redis
     assert again.changed == (again.stamp, 0)
     assert await redis.cache.store("group", asked, [ARTICLES], b"old", 60)
     assert (await redis.cache.ask([], entries=["group"])).hit is None
+
+
+async def test_what_is_announced_is_not_taken_from_memory(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.announcements.LIFE", 60.0)
+    await redis.grant()
+    asked = await redis.cache.ask([])
+    assert await redis.cache.store("x", asked, [ARTICLES], b"body", 60)
+    assert await redis.cache.store("y", asked, [table_topic("other")], b"body", 60)
+    coming, second = Announcement.of([ARTICLES]), Announcement.of([ARTICLES])
+    await redis.writer.announce(coming.arguments())
+    await redis.cache.ask([], announced=second)
+
+    async def seen() -> tuple[bool, bool, bool, bool]:
+        asked = await redis.cache.ask([ARTICLES], entries=["x"])
+        other = await redis.cache.ask([], entries=["y"])
+        (changed,) = asked.changed
+        return asked.hit is not None, asked.settled, changed <= asked.stamp, other.hit is not None
+
+    assert await seen() == (False, False, False, True)
+    await redis.writer.withdraw(coming.id)
+    assert await seen() == (False, False, False, True)  # the other one is still coming
+    await redis.writer.withdraw(second.id)
+    assert await seen() == (True, True, True, True)
+    await redis.writer.announce(coming.arguments())
+    await redis.writer.raise_([ARTICLES], time.monotonic(), coming.id)
+    assert await seen() == (False, True, True, True)
+
+
+async def test_an_announcement_runs_out_and_many_stay_small(redis: Redis) -> None:
+    await redis.grant()
+    asked = await redis.cache.ask([])
+    assert await redis.cache.store("x", asked, [ARTICLES], b"body", 60)
+    for _ in range(300):
+        _life, *rest = Announcement.of([ARTICLES]).arguments()
+        await redis.writer.announce([50_000, *rest])
+    assert not (await redis.cache.ask([])).settled
+    held = await redis.plain.command("HGET", f"{redis.prefix}st", "coming")
+    assert held.count(b";") <= 200
+
+    async def over() -> bool:
+        return (await redis.cache.ask([], entries=["x"])).hit is not None
+
+    await eventually(over, what="the announcements ran out")
+    await redis.writer.announce(Announcement.of([ARTICLES]).arguments())
+    assert (await redis.plain.command("HGET", f"{redis.prefix}st", "coming")).count(b";") == 1
+
+
+async def test_a_refused_request_announces_nothing(redis: Redis) -> None:
+    await redis.grant()
+    limit = Limit("token:1", rate=1, burst=1)
+    assert (await redis.cache.ask([], limits=[limit])).retry_after is None
+    refused = await redis.cache.ask([], limits=[limit], announced=Announcement.of([ARTICLES]))
+    assert refused.retry_after is not None
+    assert (await redis.cache.ask([])).settled
 
 
 async def test_raising_all_voids_everything(redis: Redis) -> None:
