@@ -11,7 +11,8 @@ from shared import announcements, failpoints
 from shared.context import Actor
 from shared.database import Database, Joined, Session, client_faults
 from shared.errors import NotUnique, PreconditionFailed
-from shared.sql import Sql, param, raw
+from shared.preconditions import NONE, Precondition, check_version
+from shared.sql import Sql, ident, param, raw
 from shared.stamps import ENTRIES, Invalidation
 
 
@@ -40,6 +41,22 @@ class Change:
         self.actor = actor
         self.topics: set[str] = set()
 
+    async def compare(
+        self, given: Precondition, version: Callable[[], Awaitable[str | None]], *, alone: str = ""
+    ) -> None:
+        """What is no row must be as the caller has seen it, until this transaction ends.
+
+        ``version`` tells what is there now (``state_version``), None for nothing; ``alone`` is the
+        table that nobody else writes to meanwhile, where no other lock keeps them away. It is to
+        be called first. Raises PreconditionFailed.
+        """
+        if given == NONE:
+            return
+        if alone:
+            lock = raw("LOCK TABLE public.") + ident(alone)
+            await self.session.execute(lock + raw(" IN SHARE ROW EXCLUSIVE MODE"))
+        check_version(given, await version())
+
     def touch(self, *topics: str) -> None:
         """Answers that depend on these topics are void before the reply."""
         self.topics.update(topics)
@@ -65,14 +82,16 @@ class Changes:
         self._invalidation = invalidation
 
     @asynccontextmanager
-    async def transaction(self, actor: Actor) -> AsyncGenerator[Change]:
+    async def transaction(self, actor: Actor, *, compares: bool = False) -> AsyncGenerator[Change]:
         """A transaction whose entries carry ``actor``; its topics are raised after the commit.
+
+        ``compares``: what If-Match names is looked at inside (``Change.compare``).
 
         A conflict raises them too: its answer tells of a row whose writer may not have got there.
         Database errors that a client caused come out as ApiErrors.
         """
-        if actor.seen is not None:
-            raise PreconditionFailed("this has no version that If-Match could name; rows have")
+        if actor.seen is not None and not compares:
+            raise PreconditionFailed("this has no version that If-Match could name")
         change: Change | None = None
         joined = self.database.current
         if joined is not None:

@@ -127,6 +127,10 @@ class Refused(ApiError):
     status, code = 409, "REFUSED"
 
 
+class Taken(Refused):
+    """What was to be made is there already."""
+
+
 class Missing(Refused):
     """The same for a thing that is not there (table info, column, bookmark, settings)."""
 

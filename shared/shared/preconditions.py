@@ -2,7 +2,8 @@
 
 The tag of a row is ``"<version>.<digest>"``: the transaction that wrote it last (its ``xmin``) and
 a digest of the answer. A read compares the whole tag; a write compares the version, in the very
-statement that writes.
+statement that writes. What is no row (a table, a collection of settings) has a digest of its state
+for a version, compared by a write that lets nobody else write meanwhile (``Change.compare``).
 """
 
 import re
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from shared.errors import InvalidRequest
+import msgspec
+
+from shared.errors import InvalidRequest, PreconditionFailed
 
 _TAG: Final = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
-_VERSION: Final = re.compile(r"([0-9]{1,10})\.[0-9a-f]+")
+_VERSION: Final = re.compile(r"([0-9]{1,20})\.[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,22 @@ def entity_tag(body: bytes, version: str | None) -> str:
     """The tag of an answer: strong for a row of a known version, else weak."""
     digest = blake2b(body, digest_size=9).hexdigest()
     return f'W/"{digest}"' if version is None else f'"{version}.{digest}"'
+
+
+def state_version(state: object) -> str:
+    """The version of what is no row. ``state`` is all that a write of it compares."""
+    digest = blake2b(msgspec.json.encode(state, enc_hook=str), digest_size=8).digest()
+    return str(int.from_bytes(digest))
+
+
+def check_version(given: Precondition, version: str | None) -> None:
+    """``version`` of what is there, None for nothing. Raises PreconditionFailed."""
+    if given.absent and version is not None:
+        raise PreconditionFailed("this exists already")
+    if given.exists and version is None:
+        raise PreconditionFailed("there is nothing that If-Match could name")
+    if given.versions is not None and version not in given.versions:
+        raise PreconditionFailed("this is not, or not any more, as If-Match says")
 
 
 def tag_matches(if_none_match: str, tag: str) -> bool:

@@ -23,7 +23,7 @@ from shared.bodies import body_of
 from shared.changes import Changes
 from shared.context import Actor, Context
 from shared.database import Database
-from shared.errors import Forbidden, Unauthorized
+from shared.errors import Forbidden, NotUnique, PreconditionFailed, Taken, Unauthorized
 from shared.health import Check, Health
 from shared.http import CONTEXT, NoContent, errors_as_json, version_of
 from shared.idempotency import Attempt, Idempotency, Success, checked_key
@@ -237,6 +237,10 @@ async def _act(request: web.Request, handler: Handler) -> web.StreamResponse:
     announcements.begin(request.headers.get(announcements.HEADER))
     try:
         return await _act_once(request, handler)
+    except (Taken, NotUnique) as error:
+        if request[CONTEXT].precondition.absent:
+            raise PreconditionFailed(error.message) from error
+        raise
     finally:
         await request.app[CHANGES].withdraw()
 

@@ -1,6 +1,8 @@
 """Tags, preconditions and idempotency keys, over the wire and through two gateways."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -36,9 +38,146 @@ async def test_a_write_that_has_seen_something_older(api: Api, unique: str) -> N
     assert sorted(reply.status for reply in replies) == [200] + [412] * 5
     newest = next(reply.headers["ETag"] for reply in replies if reply.status == 200)
     assert (await api.delete(path, headers={"If-Match": newest})).status == 200
-    settings = await api.put("settings/global", {"cms_user_auto_sign_out": "60"}, headers=seen)
-    assert settings.status == 412
-    assert (await api.put(f"tables/{table}", {"hidden": 1}, headers=seen)).status == 412
+
+
+@dataclass(frozen=True)
+class Thing:
+    """What is read at ``read`` and written at ``path``; ``{name}`` is what ``things`` made."""
+
+    read: str
+    path: str
+    bodies: tuple[Mapping[str, object], Mapping[str, object]]
+    gone: str = ""  # the path of its DELETE
+    gone_body: Mapping[str, object] | None = None
+    method: str = "PUT"
+
+    def __str__(self) -> str:
+        return self.path
+
+
+THINGS = (
+    Thing("tables/{table}/rows/1", "tables/{table}/rows/1", ({"n": 1}, {"n": 2}),
+          "tables/{table}/rows/1"),
+    Thing("files/{file}", "files/{file}", ({"title": "one"}, {"title": "two"}), "files/{file}"),
+    Thing("users/{user}", "users/{user}", ({"first_name": "Ann"}, {"first_name": "Bea"}),
+          "users/{user}"),
+    Thing("groups/{group}", "groups/{group}", ({"description": "a"}, {"description": "b"})),
+    Thing("bookmarks/{bookmark}", "bookmarks/{bookmark}", ({"title": "a"}, {"title": "b"}),
+          "bookmarks/{bookmark}"),
+    Thing("settings/files", "settings/files",
+          ({"youtube_api_key": "1{unique}"}, {"youtube_api_key": "2{unique}"})),
+    Thing("privileges/{group}/{table}", "privileges/{group}/{table}",
+          ({"allow_view": 1}, {"allow_view": 2})),
+    Thing("tables/{table}/preferences", "tables/{table}/preferences",
+          ({"sort": "n"}, {"sort": "id"})),
+    Thing("tables/{table}/preferences?title=mine", "tables/{table}/preferences?title=mine",
+          ({"sort": "n"}, {"sort": "id"}), "tables/{table}/preferences", {"title": "mine"}),
+    Thing("messages/rows/{message}", "messages/rows/{message}", ({"read": 0}, {"read": 1}),
+          "messages/rows/{message}", method="PATCH"),
+    Thing("tables/{table}/columns/n/textarea", "tables/{table}/columns/n/textarea",
+          ({"rows": 1}, {"rows": 2})),
+    Thing("tables/{table}/columns/n", "tables/{table}/columns/n",
+          ({"comment": "one"}, {"comment": "two"}), "tables/{table}/columns/n"),
+    Thing("tables/{table}", "tables/{table}", ({"comment": "a"}, {"comment": "b"}),
+          "tables/{table}"),
+)  # fmt: skip
+
+
+async def things(api: Api, unique: str) -> dict[str, object]:
+    table = await api.make_table(f"things_{unique}", n="INT")
+    await api.post(f"tables/{table}/rows", {"n": 0, "active": 1})
+    await api.put(f"tables/{table}/columns/n/textarea", {"rows": 0})
+    group = (await api.post("groups", {"name": f"things {unique}"})).data["id"]
+    privilege = {"group_id": group, "table_name": table, "allow_view": 0}
+    assert (await api.post(f"privileges/{group}", privilege)).status == 200
+    made = {
+        "user": ("users", {"email": f"{unique}@example.org", "group": 1}),
+        "file": ("files", {"name": f"{unique}.txt", "data": "YWJj"}),
+        "bookmark": ("bookmarks", {"title": "Home", "url": f"/{unique}"}),
+        "message": ("messages/rows", {"subject": "Hi", "message": "Hi", "recipients": "0_1"}),
+    }
+    keys = {name: (await api.post(*given)).data["id"] for name, given in made.items()}
+    return {"unique": unique, "table": table, "group": group, **keys}
+
+
+async def test_every_write_compares(api: Api, unique: str) -> None:
+    """Of all that can be read and written; rows, and what is none."""
+    names = await things(api, unique)
+    for thing in THINGS:
+        read, path = thing.read.format_map(names), thing.path.format_map(names)
+        first, second = (
+            {key: str(value).format_map(names) for key, value in body.items()}
+            for body in thing.bodies
+        )
+        tag = (await api.get(read)).headers["ETag"]
+        assert not tag.startswith("W/"), thing
+        done = await api.send(thing.method, path, json=first, headers={"If-Match": tag})
+        assert done.status == 200, (thing, done.json)
+        newer = (await api.get(read)).headers["ETag"]
+        assert done.headers["ETag"].split(".")[0] == newer.split(".")[0] != tag.split(".")[0], thing
+        kept = (await api.get(read)).content
+        for given in ({"If-Match": tag}, {"If-Match": '"0.00"'}, {"If-None-Match": "*"}):
+            refused = await api.send(thing.method, path, json=second, headers=given)
+            assert refused.status == 412, (thing, given, refused.json)
+            if thing.gone and "If-Match" in given:
+                gone = thing.gone.format_map(names)
+                refused = await api.delete(gone, json=thing.gone_body, headers=given)
+                assert refused.status == 412, (thing, refused.json)
+        assert (await api.get(read)).content == kept, thing
+        for body, given in ((second, newer), (first, "*")):
+            done = await api.send(thing.method, path, json=body, headers={"If-Match": given})
+            assert done.status == 200, (thing, given, done.json)
+    for thing in THINGS:
+        if thing.gone:
+            tag = (await api.get(thing.read.format_map(names))).headers["ETag"]
+            given = {"If-Match": tag}
+            path = thing.gone.format_map(names)
+            gone = await api.delete(path, json=thing.gone_body, headers=given)
+            assert gone.status == 200, (thing, gone.json)
+
+
+@pytest.mark.parametrize("number", [5, 7, 11, 12])
+async def test_one_of_many_who_saw_the_same_writes(api: Api, unique: str, number: int) -> None:
+    names = await things(api, unique)
+    thing = THINGS[number]
+    seen = {"If-Match": (await api.get(thing.read.format_map(names))).headers["ETag"]}
+    bodies = [dict.fromkeys(thing.bodies[0], f"{n + 1}") for n in range(6)]
+    if number == 7:
+        bodies = [{"sort": ("n", "id")[n % 2]} for n in range(6)]
+    path = thing.path.format_map(names)
+    replies = await asyncio.gather(*(api.put(path, body, headers=seen) for body in bodies))
+    assert sorted(reply.status for reply in replies) == [200] + [412] * 5
+
+
+async def test_what_is_made_can_be_demanded_to_be_new(api: Api, unique: str) -> None:
+    names = await things(api, unique)
+    group, table = names["group"], names["table"]
+    new = {"headers": {"If-None-Match": "*"}}
+    for path, body in (
+        ("tables", {"name": table}),
+        (f"tables/{table}/columns", {"column_name": "n", "data_type": "INT"}),
+        (f"tables/{table}/rows", {"id": 1, "n": 1}),
+        ("groups", {"name": f"things {unique}"}),
+        ("users", {"email": f"{unique}@example.org", "group": 1}),
+        (f"privileges/{group}", {"group_id": group, "table_name": table, "allow_view": 1}),
+    ):
+        there = await api.post(path, body, **new)
+        assert there.status == 412, (path, there.json)
+    for path, body in (
+        ("tables", {"name": f"newer_{unique}"}),
+        (f"tables/{table}/columns", {"column_name": "m", "data_type": "INT"}),
+        (f"tables/{table}/rows", {"id": 2, "n": 1}),
+        ("groups", {"name": f"newer {unique}"}),
+        ("users", {"email": f"newer-{unique}@example.org", "group": 1}),
+        (f"privileges/{group}", {"group_id": group, "table_name": f"newer_{unique}"}),
+        (f"tables/{table}/preferences?title=new", {"sort": "n"}),
+        ("files", {"name": f"newer {unique}.txt", "data": "YWJj"}),
+        ("messages/rows", {"subject": "Hi", "message": "Hi", "recipients": "0_1"}),
+    ):
+        send = api.put if "preferences" in path else api.post
+        made = await send(path, body, **new)
+        assert made.status == 200, (path, made.json)
+        assert made.json.get("success") is not False, (path, made.json)
 
 
 async def test_a_table_that_demands_it(api: Api, unique: str) -> None:

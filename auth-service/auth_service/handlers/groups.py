@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from shared import rows
-from shared.errors import NotUnique, Refused
+from shared.errors import NotUnique, Taken
 from shared.http import CONTEXT, read_body, read_query, respond
 from shared.service import CHANGES, DATABASE
 
@@ -38,7 +38,7 @@ async def create_group(request: web.Request) -> web.Response:
             request.app[CHANGES], request[CONTEXT], TABLE, body, query=read_query(request)
         )
     except NotUnique as error:
-        raise Refused(f'Group "{body.get("name")}" already exists', field="name") from error
+        raise Taken(f'Group "{body.get("name")}" already exists', field="name") from error
     return respond(request, answer)
 
 

@@ -20,7 +20,7 @@ def wrapped(
     return msgspec.json.encode({**said, "meta": meta, "data": data})
 
 
-def of_the_schema(context: Context, body: bytes) -> Answer:
+def of_the_schema(context: Context, body: bytes, version: str | None = None) -> Answer:
     """An answer that rests on the catalogue and the rights of the caller's group only."""
     depends = frozenset({SCHEMA, group_topic(context.principal.group)})
-    return Answer(body, depends=depends, scope="group", cacheable=True)
+    return Answer(body, depends=depends, scope="group", cacheable=True, version=version)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from schema_service.operations import versions
 from schema_service.operations.alterable import alterable
 from schema_service.operations.answers import of_the_schema, wrapped
 from schema_service.operations.describe import describe_column, describe_columns
@@ -18,7 +19,7 @@ from shared.catalogue import NEW_COLUMN_SORT, Column, Table, load_catalogue
 from shared.changes import Change, Changes
 from shared.column_types import BadType, ColumnType, declare, default_ui, is_alias
 from shared.context import Context
-from shared.errors import Conflict, Forbidden, InvalidRequest, Missing, NotFound, Refused
+from shared.errors import Conflict, Forbidden, InvalidRequest, Missing, NotFound, Taken
 from shared.sql import fixed
 from shared.stamps import group_topic, table_topic
 from shared.versions import ApiVersion
@@ -44,7 +45,8 @@ def get_column(context: Context, name: str, column_name: str) -> Answer:
     column = context.rights.of(table).readable().get(column_name)
     if column is None:
         raise Missing(f"Unable to find the column [{column_name}]")
-    return of_the_schema(context, _described(context, table, column))
+    body = _described(context, table, column)
+    return of_the_schema(context, body, versions.column_version(column))
 
 
 def _described(context: Context, table: Table, column: Column) -> bytes:
@@ -83,15 +85,20 @@ async def create_column(
     table = alterable(context, name)
     new = new_column(body)
     if new.name in table.columns:
-        raise Refused(f"The column [{new.name}] already exists")
-    async with schema_change(changes, context) as change:
+        raise Taken(f"The column [{new.name}] already exists")
+    async with schema_change(changes, context, versions.nothing) as change:
         await add(change, name, body)
         if table.managed:
             await change.execute(fixed(QUERIES["manage"], name))  # it may be the status
         change.touch(*map(table_topic, table.closure))
         catalogue = await load_catalogue(change)
-    fresh = catalogue.tables[name]
-    return Answer(_described(context, fresh, fresh.columns[new.name]))
+    return _answered(context, catalogue.tables[name], new.name)
+
+
+def _answered(context: Context, table: Table, name: str) -> Answer:
+    column = table.columns[name]
+    body = _described(context, table, column)
+    return Answer(body, version=versions.column_version(column))
 
 
 async def add(change: Change, table: str, body: Mapping[str, Any]) -> None:
@@ -201,13 +208,13 @@ async def update_column(
     column = table.columns.get(column_name)
     if column is None:
         raise Missing(f"Unable to find the column [{column_name}]")
-    async with schema_change(changes, context) as change:
+    version = versions.of_column(name, column_name)
+    async with schema_change(changes, context, version) as change:
         await change_metadata(change, table, {**body, "id": column_name})
         if not column.is_alias and not table.is_system:
             await _change_structure(change, table, column, body)
         catalogue = await load_catalogue(change)
-    fresh = catalogue.tables[name]
-    return Answer(_described(context, fresh, fresh.columns[column_name]))
+    return _answered(context, catalogue.tables[name], column_name)
 
 
 async def update_columns(
@@ -285,7 +292,8 @@ async def drop_column(changes: Changes, context: Context, name: str, column_name
         raise Missing(f"Unable to find the column [{column_name}]")
     if column.name == table.primary_key:
         raise Conflict("The key of a table cannot be deleted.")
-    async with schema_change(changes, context) as change:
+    version = versions.of_column(name, column_name)
+    async with schema_change(changes, context, version) as change:
         if not column.is_alias:
             if len([c for c in table.columns.values() if not c.is_alias]) == 1:
                 raise Conflict("The last column of a table cannot be deleted.")
@@ -334,7 +342,8 @@ def get_options(context: Context, name: str, column_name: str, ui: str) -> Answe
         raise NotFound(f"Unable to find the column [{column_name}]")
     if not column.options or ui != _ui_of(column):
         raise NotFound(f"There are no options of [{column_name}] for the interface [{ui}]")
-    return of_the_schema(context, _options(context, ui, column.options))
+    body = _options(context, ui, column.options)
+    return of_the_schema(context, body, versions.column_version(column))
 
 
 async def save_options(
@@ -356,9 +365,12 @@ async def save_options(
     kept = column.options if ui == _ui_of(column) else {}
     options = {**kept, **given}
     metadata = {"ui": ui, "options": msgspec.json.encode(options).decode()}
-    async with schema_change(changes, context) as change:
+    version = versions.of_column(name, column_name)
+    async with schema_change(changes, context, version) as change:
         await schema.save_column(change, name, column_name, metadata)
-    return Answer(_options(context, ui, options))
+        catalogue = await load_catalogue(change)
+    saved = catalogue.tables[name].columns[column_name]
+    return Answer(_options(context, ui, options), version=versions.column_version(saved))
 
 
 def _ui_of(column: Column) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schema_service.operations import tables
+from schema_service.operations import tables, versions
 from schema_service.operations.answers import wrapped
 from schema_service.operations.names import new_table_name
 from schema_service.operations.truth import truth
@@ -16,6 +16,7 @@ from shared.changes import Change, Changes
 from shared.context import Context
 from shared.database import Database
 from shared.errors import Forbidden, InvalidRequest, NotFound
+from shared.preconditions import state_version
 from shared.sql import fixed
 from shared.stamps import SCHEMA, group_topic, table_topic
 from shared.versions import ApiVersion
@@ -53,15 +54,15 @@ async def get_privilege(database: Database, context: Context, group: str, table:
     rows = await database.fetch(fixed(QUERIES["privileges_of_group"], number))
     for row in rows:  # the general row stands before those of single statuses
         if row["table_name"] == table:
-            return _answer(context, number, dict(row))
+            return _answer(context, number, dict(row), state_version(dict(row)))
     raise NotFound(f'There are no privileges of group {number} for the table "{table}"')
 
 
-def _answer(context: Context, group: int, data: object) -> Answer:
+def _answer(context: Context, group: int, data: object, version: str | None = None) -> Answer:
     depends = {SCHEMA, group_topic(context.principal.group), group_topic(group)}
     depends |= {table_topic("directus_privileges"), table_topic("directus_groups")}
     body = wrapped(context, data, _META)
-    return Answer(body, depends=frozenset(depends), scope="group", cacheable=True)
+    return Answer(body, depends=frozenset(depends), scope="group", cacheable=True, version=version)
 
 
 async def _group(database: Database, context: Context, given: str) -> int:
@@ -92,15 +93,17 @@ async def create_privilege(
     values = _values(body)
     if adds:
         name = new_table_name(name)
-        async with schema_change(changes, context) as change:
+        async with schema_change(changes, context, versions.nothing) as change:
             await tables.add_table(change, context, name)
             row = await _save(change, group, name, _number(body.get("status_id")), values)
     else:
         if context.catalogue.table(name) is None:
             raise NotFound(f'Unable to find the table "{name}"')
-        async with changes.transaction(context.actor) as change:
-            row = await _save(change, group, name, _number(body.get("status_id")), values)
-    return Answer(wrapped(context, row, _ENTRY))
+        status = _number(body.get("status_id"))
+        async with changes.transaction(context.actor, compares=True) as change:
+            await _compare(change, context, group, name, status)
+            row = await _save(change, group, name, status, values)
+    return Answer(wrapped(context, row, _ENTRY), version=state_version(row))
 
 
 async def update_privilege(
@@ -112,12 +115,28 @@ async def update_privilege(
     """
     if not context.principal.is_admin:
         raise Forbidden
-    async with changes.transaction(context.actor) as change:
+    async with changes.transaction(context.actor, compares=True) as change:
         group, table, status = await _place(change, context, path, which, body)
+        await _compare(change, context, group, table, status)
         row = await _save(change, group, table, status, _values(body))
     if context.version is ApiVersion.V1_0:
-        return Answer(msgspec.json.encode(row))
-    return Answer(msgspec.json.encode({"meta": _META, "data": row}))
+        return Answer(msgspec.json.encode(row), version=state_version(row))
+    body_out = msgspec.json.encode({"meta": _META, "data": row})
+    return Answer(body_out, version=state_version(row))
+
+
+async def _compare(
+    change: Change, context: Context, group: int, table: str, status: int | None
+) -> None:
+    """Raises PreconditionFailed where the row of that status is not as the caller has seen it."""
+
+    async def version() -> str | None:
+        for row in await change.fetch(fixed(QUERIES["privileges_of_group"], group)):
+            if row["table_name"] == table and (row["status_id"] or 0) == (status or 0):
+                return state_version(dict(row))
+        return None
+
+    await change.compare(context.precondition, version, alone="directus_privileges")
 
 
 async def _place(

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schema_service.operations import columns
+from schema_service.operations import columns, versions
 from schema_service.operations.alterable import alterable
 from schema_service.operations.answers import of_the_schema, wrapped
 from schema_service.operations.describe import describe_table
@@ -20,7 +20,7 @@ from shared.catalogue import Catalogue, Table, load_catalogue
 from shared.changes import Change, Changes
 from shared.context import Context
 from shared.database import Database
-from shared.errors import Conflict, Forbidden, Missing, NotFound, Refused
+from shared.errors import Conflict, Forbidden, Missing, NotFound, Taken
 from shared.preferences import default_preferences, usable_sort
 from shared.rights import TableRights
 from shared.sql import fixed, ident, raw
@@ -69,7 +69,13 @@ async def get_table(database: Database, context: Context, name: str) -> Answer:
     body = wrapped(context, described, _META, success=True)
     depends = {SCHEMA, group_topic(context.principal.group), table_topic(name)}
     depends.add(table_topic("directus_preferences"))
-    return Answer(body, depends=frozenset(depends), scope="user", cacheable=table.managed)
+    return Answer(
+        body,
+        depends=frozenset(depends),
+        scope="user",
+        cacheable=table.managed,
+        version=versions.table_version(table),
+    )
 
 
 async def create_table(changes: Changes, context: Context, body: Mapping[str, Any]) -> Answer:
@@ -83,7 +89,7 @@ async def create_table(changes: Changes, context: Context, body: Mapping[str, An
         return await adopt_table(changes, context, str(body.get("name") or ""))
     name = new_table_name(body.get("name") or body.get("table_name"))
     _refuse_taken(context.catalogue, name)
-    async with schema_change(changes, context) as change:
+    async with schema_change(changes, context, versions.nothing) as change:
         await add_table(change, context, name)
         for column in _more_columns(body.get("columns")):
             await columns.add(change, name, column)
@@ -108,7 +114,7 @@ async def adopt_table(changes: Changes, context: Context, name: str) -> Answer:
     """
     if not context.principal.is_admin:
         raise Forbidden
-    async with schema_change(changes, context) as change:
+    async with schema_change(changes, context, versions.of_table(name)) as change:
         # nobody tells of tables that others make: look again
         table = (await load_catalogue(change)).table(name)
         if table is None:
@@ -126,7 +132,7 @@ async def adopt_table(changes: Changes, context: Context, name: str) -> Answer:
 
 def _refuse_taken(catalogue: Catalogue, name: str) -> None:
     if catalogue.table(name) is not None:
-        raise Refused(f'Table "{name}" already exists')
+        raise Taken(f'Table "{name}" already exists')
 
 
 def _more_columns(given: object) -> list[Mapping[str, Any]]:
@@ -155,7 +161,7 @@ async def update_table(
     if not context.principal.is_admin and metadata.keys() & AUTOMATIC_COLUMNS:
         raise Forbidden("Only administrators say who owns rows and what fills columns.")
     check_table_metadata(table, metadata)
-    async with schema_change(changes, context) as change:
+    async with schema_change(changes, context, versions.of_table(name)) as change:
         if metadata:
             await schema.save_table(change, name, metadata)
         if "comment" in metadata:
@@ -184,7 +190,7 @@ async def drop_table(changes: Changes, context: Context, name: str) -> Answer:
     Conflict where others refer to it.
     """
     table = alterable(context, name)
-    async with schema_change(changes, context) as change:
+    async with schema_change(changes, context, versions.of_table(name)) as change:
         await schema.drop_table(change, name)
         forgotten = await change.fetchrow(fixed(QUERIES["forget_table"], name))
         assert forgotten is not None

@@ -1,26 +1,43 @@
 """Changes of the schema as SQL. DDL takes no parameters: names are quoted, texts are literals."""
 
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import asyncpg
 
+from shared.catalogue import Catalogue, load_catalogue
 from shared.changes import Change, Changes
 from shared.column_types import ColumnType, default_clause
 from shared.context import Context
-from shared.errors import Conflict, Refused
+from shared.errors import Conflict, Taken
 from shared.queries import load_queries
 from shared.sql import EMPTY, Sql, fixed, ident, join, literal, param, raw
 
 QUERIES: Final = load_queries("schema_service.store", "schema.sql")
 
 
+Version = Callable[[Catalogue], str | None]
+
+
 @asynccontextmanager
-async def schema_change(changes: Changes, context: Context) -> AsyncGenerator[Change]:
-    """A transaction that may change the schema. What PostgreSQL refuses comes out as Conflict."""
-    async with changes.transaction(context.actor) as change:
+async def schema_change(
+    changes: Changes, context: Context, version: Version | None = None
+) -> AsyncGenerator[Change]:
+    """A transaction that may change the schema. What PostgreSQL refuses comes out as Conflict.
+
+    ``version`` tells that of what is changed, None for nothing, from a catalogue; it is compared
+    with what the caller demands.
+    """
+    async with changes.transaction(context.actor, compares=version is not None) as change:
         await change.execute(fixed(QUERIES["begin_ddl"]))
+
+        async def now() -> str | None:
+            assert version is not None
+            return version(await load_catalogue(change))
+
+        if version is not None:
+            await change.compare(context.precondition, now)
         with _refusals():
             yield change
         change.touch("schema", "t:directus_tables", "t:directus_columns")
@@ -31,9 +48,9 @@ def _refusals() -> Generator[None]:
     try:
         yield
     except (asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError) as error:
-        raise Refused("This name is taken already") from error
+        raise Taken("This name is taken already") from error
     except asyncpg.DuplicateColumnError as error:
-        raise Refused("This column exists already") from error
+        raise Taken("This column exists already") from error
     except asyncpg.DependentObjectsStillExistError as error:
         raise Conflict("Other things of the database depend on this.") from error
     except (

@@ -13,11 +13,13 @@ import msgspec
 from settings_service.operations.addresses import Addressed, addressed, mentioned, words
 from shared.answers import Answer
 from shared.brackets import Query
+from shared.catalogue import Reader
 from shared.changes import Change, Changes
 from shared.context import Context
 from shared.database import Database
 from shared.errors import Forbidden, InvalidRequest, NotFound
 from shared.mail import queue_mail, render
+from shared.preconditions import state_version
 from shared.queries import load_queries
 from shared.sql import fixed
 from shared.stamps import group_topic, table_topic
@@ -86,10 +88,11 @@ def _may_look_at_others(context: Context) -> None:
 
 async def get_message(database: Database, context: Context, key: str) -> Answer:
     """Raises NotFound for a message the caller neither sent nor received."""
-    return _cached(context, _item(context, await _message(database, context, _id(key))))
+    message = await _message(database, context, _id(key))
+    return _cached(context, _item(context, message), state_version(message))
 
 
-async def _message(database: Database, context: Context, number: int) -> dict[str, Any]:
+async def _message(database: Reader, context: Context, number: int) -> dict[str, Any]:
     threads = await _threads(database, context.principal.user, [number])
     if number not in threads:
         raise NotFound("Message not found")
@@ -97,7 +100,7 @@ async def _message(database: Database, context: Context, number: int) -> dict[st
 
 
 async def _threads(
-    database: Database, user: int, numbers: Sequence[int]
+    database: Reader, user: int, numbers: Sequence[int]
 ) -> dict[int, dict[str, Any]]:
     """These messages as one user sees them, each with its replies. Two queries' worth in one."""
     rows = await database.fetch(fixed(QUERIES["messages"], user, list(numbers)))
@@ -166,7 +169,8 @@ async def reply(changes: Changes, context: Context, key: str, body: Mapping[str,
     """
     user = context.principal.user
     to = addressed(body)
-    async with changes.transaction(context.actor) as change:
+    async with changes.transaction(context.actor, compares=True) as change:
+        await _compare(change, context, _id(key), alone=TABLE)
         root = await change.fetchrow(fixed(QUERIES["root"], user, _id(key)))
         if root is None:
             raise NotFound("Message not found")
@@ -312,10 +316,23 @@ async def mark(changes: Changes, context: Context, key: str, *, read: bool) -> A
     number = _id(key)
     user = context.principal.user
     await _message(changes.database, context, number)
-    async with changes.transaction(context.actor) as change:
+    async with changes.transaction(context.actor, compares=True) as change:
+        await _compare(change, context, number)
         await change.execute(fixed(QUERIES["mark"], user, number, int(read)))
         change.touch(*_TOPICS)
-    return Answer(_encode(_item(context, await _message(changes.database, context, number))))
+    message = await _message(changes.database, context, number)
+    return Answer(_encode(_item(context, message)), version=state_version(message))
+
+
+async def _compare(
+    change: Change, context: Context, number: int, *, alone: str = RECIPIENTS
+) -> None:
+    """Raises PreconditionFailed where the message is not as the caller has seen it."""
+
+    async def version() -> str:
+        return state_version(await _message(change, context, number))
+
+    await change.compare(context.precondition, version, alone=alone)
 
 
 async def archive(changes: Changes, context: Context, keys: Sequence[object]) -> Answer:
@@ -327,7 +344,10 @@ async def archive(changes: Changes, context: Context, keys: Sequence[object]) ->
     numbers = {_id(str(key)) for key in keys}
     if not numbers:
         raise InvalidRequest("Rows no specified", field="rows")
-    async with changes.transaction(context.actor) as change:
+    one = len(numbers) == 1
+    async with changes.transaction(context.actor, compares=one) as change:
+        if one:
+            await _compare(change, context, *numbers)
         found = await change.fetch(
             fixed(QUERIES["archive"], context.principal.user, sorted(numbers))
         )
@@ -356,8 +376,8 @@ def _encode(body: object) -> bytes:
     return msgspec.json.encode(body)
 
 
-def _cached(context: Context, body: object) -> Answer:
+def _cached(context: Context, body: object, version: str | None = None) -> Answer:
     depends = frozenset(
         {*_TOPICS, table_topic("directus_settings"), group_topic(context.principal.group)}
     )
-    return Answer(_encode(body), depends=depends, scope="user", cacheable=True)
+    return Answer(_encode(body), depends=depends, scope="user", cacheable=True, version=version)

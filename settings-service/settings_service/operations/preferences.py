@@ -16,8 +16,9 @@ from shared.changes import Change, Changes
 from shared.context import Context
 from shared.database import Database
 from shared.errors import Forbidden, InvalidRequest, NotFound
+from shared.preconditions import state_version
 from shared.preferences import default_preferences, usable_sort
-from shared.sql import fixed
+from shared.sql import Sql, fixed
 from shared.stamps import SCHEMA, group_topic
 from shared.versions import ApiVersion
 
@@ -32,7 +33,8 @@ async def get_preferences(
     table = viewable(context, name)
     row = await database.fetchrow(fixed(QUERIES["preference"], context.principal.user, name, title))
     shown = None if row is None else dict(row)
-    return _cached(context, _item(context, _shown(context, table, shown, title)))
+    version = state_version(shown)
+    return _cached(context, _item(context, _shown(context, table, shown, title)), version)
 
 
 async def list_titled(database: Database, context: Context, name: str) -> Answer:
@@ -55,9 +57,23 @@ async def save_preferences(
     chosen = choices(body)
     if not chosen and title is None:
         return await get_preferences(changes.database, context, name, None)
-    async with changes.transaction(context.actor) as change:
+    async with changes.transaction(context.actor, compares=True) as change:
+        mine = fixed(QUERIES["preference"], context.principal.user, name, title)
+        await _compare(change, context, mine)
         row = await save(change, context, table, title, chosen)
-    return Answer(_item(context, _shown(context, table, row, title)))
+    version = state_version(row)
+    return Answer(_item(context, _shown(context, table, row, title)), version=version)
+
+
+async def _compare(change: Change, context: Context, mine: Sql) -> None:
+    """Raises PreconditionFailed. What stands in for a row that is not there has a version too."""
+
+    async def version() -> str | None:
+        row = await change.fetchrow(mine)
+        missing = row is None and context.precondition.absent
+        return None if missing else state_version(None if row is None else dict(row))
+
+    await change.compare(context.precondition, version, alone=TABLE)
 
 
 async def save(
@@ -91,7 +107,9 @@ async def delete_preferences(
         raise InvalidRequest(
             'Which preferences? Name their "id", or the "title" they were saved under.'
         )
-    async with changes.transaction(context.actor) as change:
+    async with changes.transaction(context.actor, compares=True) as change:
+        mine = fixed(QUERIES["preference_of"], user, name, key, title)
+        await _compare(change, context, mine)
         deleted = await change.fetchrow(fixed(QUERIES["forget"], user, name, key, title))
         change.touch(f"t:{TABLE}")
     body_out: dict[str, Any] = {"success": deleted is not None}
@@ -175,6 +193,6 @@ def _item(context: Context, row: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode({"meta": {"table": TABLE, "type": "item"}, "data": row})
 
 
-def _cached(context: Context, body: bytes) -> Answer:
+def _cached(context: Context, body: bytes, version: str | None = None) -> Answer:
     depends = {f"t:{TABLE}", SCHEMA, group_topic(context.principal.group)}
-    return Answer(body, depends=frozenset(depends), scope="user", cacheable=True)
+    return Answer(body, depends=frozenset(depends), scope="user", cacheable=True, version=version)

@@ -11,6 +11,7 @@ from shared.answers import Answer
 from shared.changes import Changes
 from shared.context import Context
 from shared.errors import Forbidden, InvalidRequest, Missing
+from shared.preconditions import state_version
 from shared.rights import TableRights
 from shared.system_settings import (
     DEFAULTS,
@@ -51,7 +52,12 @@ async def update_settings(
     values = {name: _text(name, value) for name, value in body.items()}
     for name, value in values.items():
         check_setting(collection, name, value)
-    async with changes.transaction(context.actor) as change:
+    async with changes.transaction(context.actor, compares=True) as change:
+
+        async def version() -> str:
+            return state_version((await load_system_settings(change)).collections[collection])
+
+        await change.compare(context.precondition, version, alone=TABLE)
         if values:
             change.touch(f"t:{TABLE}")
             await upsert(change, collection, values)
@@ -97,14 +103,22 @@ def _one(context: Context, settings: SystemSettings, collection: str) -> Answer:
     values = settings.collections.get(collection)
     if values is None:
         raise _missing(collection)
-    return _answer(context, values, {"settings_collection": collection})
+    return _answer(
+        context, values, {"settings_collection": collection}, version=state_version(values)
+    )
 
 
 def _missing(collection: str) -> Missing:
     return Missing(f'Unable to find the settings collection "{collection}"')
 
 
-def _answer(context: Context, data: Mapping[str, object], meta: Mapping[str, str]) -> Answer:
+def _answer(
+    context: Context,
+    data: Mapping[str, object],
+    meta: Mapping[str, str],
+    *,
+    version: str | None = None,
+) -> Answer:
     body: Mapping[str, object] = data
     if context.version is ApiVersion.V1_1:
         body = {"meta": {"table": TABLE, "type": "item", **meta}, "data": data}
@@ -113,4 +127,5 @@ def _answer(context: Context, data: Mapping[str, object], meta: Mapping[str, str
         depends=frozenset({f"t:{TABLE}", "schema", f"g:{context.principal.group}"}),
         scope="group",
         cacheable=True,
+        version=version,
     )

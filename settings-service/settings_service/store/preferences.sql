@@ -5,6 +5,14 @@ SELECT id, "user", table_name, title, columns_visible, sort, sort_order, status,
   FROM public.directus_preferences
  WHERE "user" = $1 AND table_name = $2 AND title IS NOT DISTINCT FROM $3::text;
 
+-- preference_of
+-- The same by id ($3), or by title ($4).
+SELECT id, "user", table_name, title, columns_visible, sort, sort_order, status, search_string,
+       list_view_options
+  FROM public.directus_preferences
+ WHERE "user" = $1 AND table_name = $2
+   AND CASE WHEN $3::integer IS NULL THEN title = $4::text ELSE id = $3::integer END;
+
 -- titled
 SELECT id, "user", table_name, title, columns_visible, sort, sort_order, status, search_string,
        list_view_options

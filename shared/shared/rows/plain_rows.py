@@ -7,12 +7,13 @@ from shared.catalogue import Column
 from shared.changes import Changes
 from shared.column_types import Kind
 from shared.database import Database
-from shared.errors import ApiError, Forbidden, NotUnique, PreconditionFailed
+from shared.errors import ApiError, Forbidden, NotUnique
 from shared.rows import write
 from shared.rows.may_write import conditions, may_add
 from shared.rows.refusals import (
     any_version,
     demand_version,
+    exists_already,
     no_record,
     only_new,
     other_version,
@@ -143,7 +144,7 @@ def _put_statement(to: Writer, batch: Batch) -> tuple[Batch, Sql]:
 def _explain_existing(to: Writer) -> None:
     """Raises PreconditionFailed, PreconditionRequired where a row was to be a new one."""
     if to.precondition.absent:
-        raise PreconditionFailed("a row with this key exists")
+        raise exists_already()
     demand_version(to)
 
 
@@ -225,6 +226,8 @@ async def unchanged(database: Database, to: Writer, key: object) -> Stored:
     if record is None or not to.rights.view:
         raise no_record(to, key)
     shown = as_shown(to, record)
+    if to.precondition.absent:
+        raise exists_already()
     versions = to.precondition.versions
     if versions is not None and shown.version not in versions:
         raise other_version()

@@ -42,19 +42,23 @@ def other_version() -> PreconditionFailed:
     return PreconditionFailed("the row is not, or not any more, as If-Match says")
 
 
+def exists_already() -> PreconditionFailed:
+    return PreconditionFailed("a row with this key exists")
+
+
 async def refusal(reader: Reader, to: Writer, allowed: Mapping[object, Iterable[Sql]]) -> ApiError:
     """Why rows that the caller sees were not changed: what he may not do comes before versions.
 
     ``allowed`` holds the conditions of the caller's rights for each key.
     """
-    if to.precondition.versions is None:
+    if to.precondition.versions is None and not to.precondition.absent:
         return Forbidden()
     for key, conditions in allowed.items():
         may = reduce(both, conditions, EMPTY)
         there, open_ = (write.seen(to.table, to.key, [key], rows) for rows in (to.visible, may))
         if await reader.fetchval(there) and not await reader.fetchval(open_):
             return Forbidden()
-    return other_version()
+    return exists_already() if to.precondition.absent else other_version()
 
 
 def any_version(to: Writer) -> Writer:

@@ -14,7 +14,7 @@ from shared.rights import Rights, TableRights
 from shared.rows import write
 from shared.rows.access import TABLE, Field, known_table, primary_key, visible_fields
 from shared.rows.compile import shown_fields
-from shared.sql import Sql
+from shared.sql import Sql, raw
 from shared.stamps import ALL, table_topic
 from shared.system_tables import SystemTable, system_table
 
@@ -41,7 +41,9 @@ class Writer:
 
     @property
     def unchanged(self) -> Sql:
-        """The row is of a version that the caller has seen."""
+        """The row is of a version that the caller has seen; none is, where it must be new."""
+        if self.precondition.absent:
+            return raw("false")
         return write.is_version(self.table, self.precondition.versions)
 
     @property
