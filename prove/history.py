@@ -113,20 +113,30 @@ class Register:
         verdict = self._verdict
         verdict.reads += 1
         possible = self._begun.until(ended)
-        version = seen
-        if self._values is not None:  # the newest that the answer can stand for
-            version = possible - (possible - seen) % self._values
         known = self._acked.before(begun)
-        if version < known:
-            verdict.violated("stale", f"{self._name}: {version} < {known}", told)
-        if version > possible:
-            verdict.violated("invented", f"{self._name}: {version} > {possible}", told)
         before = self._ended.before(begun) - self._first
-        newest = self._shown[before - 1] if before > 0 else 0
-        if newest > version:
-            verdict.violated("inverted", f"{self._name}: {version} < {newest}", told)
+        shown = self._shown[before - 1] if before > 0 else 0
+        oldest, newest = self._range(seen, max(known, shown), possible)
+        if newest < known:
+            verdict.violated("stale", f"{self._name}: {newest} < {known}", told)
+        if newest > possible:
+            verdict.violated("invented", f"{self._name}: {newest} > {possible}", told)
+        if newest < shown:
+            verdict.violated("inverted", f"{self._name}: {newest} < {shown}", told)
+        version = min(oldest, newest)  # what later reads must not be older than
         if not self._shown or version > self._shown[-1]:
             self._shown.append(version)
             gone = self._ended.add(ended)
             del self._shown[:gone]
             self._first += gone
+
+    def _range(self, seen: int, least: int, possible: int) -> tuple[int, int]:
+        """The oldest version from ``least`` on, and the newest possible, that look like ``seen``.
+
+        A long read may have seen either: nothing is held against it, or against a later one,
+        that another choice explains.
+        """
+        if self._values is None:
+            return seen, seen
+        oldest = least + (seen - least) % self._values
+        return oldest, possible - (possible - seen) % self._values

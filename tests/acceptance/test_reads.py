@@ -65,6 +65,13 @@ def test_the_checker_knows_what_has_two_values_only() -> None:
     assert verdict.stale == 0
     flag.read(5.1, 5.2, 1, "odd after even")
     assert verdict.stale == 1
+    flag.begin(6.0)
+    flag.read(1.0, 6.1, 1, "the first version, or the third")
+    flag.read(6.2, 6.3, 0, "still the second")
+    assert verdict.inverted == 0
+    flag.read(6.2, 6.4, 1, "the third")
+    flag.read(6.5, 6.6, 0, "the second again: inverted")
+    assert (verdict.stale, verdict.inverted) == (1, 1)
 
 
 def test_the_checker_forgets_what_no_read_can_reach() -> None:
