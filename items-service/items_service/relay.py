@@ -81,6 +81,7 @@ class Relay:
     token: int | None = None
     _counted: int | None = None  # the last position, where nothing fences
     _busy_at: float = 0.0  # when there was last an entry without position, time.monotonic()
+    _catalogue_mark: str | None = None  # at the last look at the whole schema
     _unpublished: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -125,6 +126,7 @@ class Relay:
     async def _lead(self, token: int) -> None:
         """Raises LeadLost, in a group."""
         self._unpublished.set()
+        self._catalogue_mark = None
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_lead(token))
             tasks.create_task(
@@ -234,7 +236,7 @@ class Relay:
         CONFIRMED.inc(len(events))
 
     async def _keep_up(self, token: int) -> None:
-        await self.database.execute(fixed(QUERIES["notice_schema"], token))
+        await self._notice_schema(token)
         folded = FOLD
         while folded == FOLD:
             folded = await self.database.fetchval(fixed(QUERIES["fold_counts"], FOLD))
@@ -242,6 +244,13 @@ class Relay:
         if lag is not None:
             LAG_POSITIONS.set(lag["positions"])
             LAG_SECONDS.set(lag["seconds"])
+
+    async def _notice_schema(self, token: int) -> None:
+        """Look at the whole catalogue only when rows of it are others than before."""
+        mark: str = await self.database.fetchval(fixed(QUERIES["catalogue_mark"]))
+        if mark != self._catalogue_mark:
+            await self.database.execute(fixed(QUERIES["notice_schema"], token))
+            self._catalogue_mark = mark
 
     async def _make_partitions(self) -> None:
         await self.database.execute(fixed(QUERIES["make_partitions"]))
@@ -278,7 +287,9 @@ async def steadily(name: str, step: Callable[[], Awaitable[None]], *, every: flo
 
 def create_app(settings: RelaySettings) -> web.Application:
     """Health and metrics; the relay runs beside them."""
-    database = Database(settings.database_url.get_secret_value(), size=6, application="relay")
+    database = Database(
+        settings.database_url.get_secret_value(), size=6, application="relay", generic_plans=True
+    )
     granter = Granter(settings.redis_url.get_secret_value(), settings.redis_prefix)
     bus = Bus(
         settings.amqp_url.get_secret_value(),

@@ -8,15 +8,19 @@ stream that keeps all events for replay is made, and bound, with every connectio
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, cast
 
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
 from aiormq import Channel, spec
+from aiormq.abc import ChannelFrame, FrameType
+from aiormq.channel import ConfirmationType
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
 from prometheus_client import Counter
 
 from items_service.relay_events import CONTENT_TYPE, Event
@@ -52,12 +56,12 @@ class Bus:
         """Send all, in order, and wait until all are confirmed. Raises BusAway."""
         try:
             channel = self._channel or await self._connect()
-            if is_off("bus.confirms"):
-                await _hope(channel, self._name, events)
+            batch = await _send(channel, self._name, events)
+            if is_off("bus.confirms"):  # the checker of the feed must notice
+                batch.forget()
                 return
             async with asyncio.timeout(CONFIRM):
-                # tasks start in this order, and each writes its frames before it waits
-                await asyncio.gather(*(_publish(channel, self._name, event) for event in events))
+                await batch.confirmed
         except _FAULTS as error:
             await self.close()
             AWAY.labels(type(error).__name__).inc()
@@ -105,16 +109,65 @@ class Bus:
         await channel.close()
 
 
-async def _publish(channel: Channel, exchange: str, event: Event) -> None:
-    """Past aio-pika's own ``publish``, which waits for each message to leave the socket."""
-    await channel.basic_publish(
-        event.body,
-        exchange=exchange,
-        routing_key=event.routing_key,
-        properties=_properties(event),
-        mandatory=True,
-        wait=False,
+class _Batch:
+    """Stands in a channel's confirmations for each message of a batch: one future for all."""
+
+    def __init__(self, confirmed: "asyncio.Future[None]", messages: int) -> None:
+        self.confirmed = confirmed
+        self._waiting = messages
+
+    def set_result(self, _frame: object) -> None:
+        self._waiting -= 1
+        if self._waiting == 0:
+            self.confirmed.set_result(None)
+
+    def set_exception(self, error: BaseException) -> None:
+        self.confirmed.set_exception(error)
+
+    def done(self) -> bool:
+        return self.confirmed.done()
+
+    def cancelled(self) -> bool:
+        """Of a batch that failed or was given up, what comes later is of no interest."""
+        return self.done()
+
+    def forget(self) -> None:
+        self.confirmed.cancel()
+
+
+async def _send(channel: Channel, exchange: str, events: Sequence[Event]) -> _Batch:
+    """Write a batch in one piece.
+
+    Past ``basic_publish``, whose locks, time-outs and writes for each message cost more than
+    RabbitMQ's part; it enters a message among the channel's confirmations in the same way.
+    """
+    batch = _Batch(channel.create_future(), len(events))
+    if not events:
+        batch.confirmed.set_result(None)
+        return batch
+    frames: list[FrameType | ContentBody] = []
+    for event in events:
+        channel.delivery_tag += 1
+        channel.confirmations[channel.delivery_tag] = cast("ConfirmationType", batch)
+        channel.message_id_delivery_tag[event.id] = channel.delivery_tag
+        frames += _frames(channel, exchange, event)
+
+    def forget_ids(_confirmed: object) -> None:
+        for event in events:
+            channel.message_id_delivery_tag.pop(event.id, None)
+
+    batch.confirmed.add_done_callback(forget_ids)
+    await channel.write_queue.put(
+        ChannelFrame.marshall(frames=frames, channel_number=channel.number)
     )
+    return batch
+
+
+def _frames(channel: Channel, exchange: str, event: Event) -> Iterator[FrameType | ContentBody]:
+    yield spec.Basic.Publish(exchange=exchange, routing_key=event.routing_key, mandatory=True)
+    yield ContentHeader(properties=_properties(event), body_size=len(event.body))
+    for start in range(0, len(event.body), channel.max_content_size):
+        yield ContentBody(event.body[start : start + channel.max_content_size])
 
 
 def _properties(event: Event) -> spec.Basic.Properties:
@@ -124,11 +177,3 @@ def _properties(event: Event) -> spec.Basic.Properties:
         message_id=event.id,
         headers={"position": event.position},
     )
-
-
-async def _hope(channel: Channel, exchange: str, events: Sequence[Event]) -> None:
-    """What publishing without confirms is like. The checker of the feed must notice."""
-    for event in events:
-        task = asyncio.ensure_future(_publish(channel, exchange, event))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    await asyncio.sleep(0)

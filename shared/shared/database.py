@@ -184,13 +184,18 @@ class Database:
         statement_timeout: float = 10.0,
         acquire_timeout: float = 2.0,
         application: str = "directoire",
+        generic_plans: bool = False,
     ) -> None:
-        """``size`` connections at most; time-outs in seconds. Opens nothing yet."""
+        """``size`` connections at most; time-outs in seconds. Opens nothing yet.
+
+        ``generic_plans``: a prepared statement is planned once, never for the values at hand.
+        """
         self._url = url
         self._size = size
         self._statement_timeout = statement_timeout
         self._acquire_timeout = acquire_timeout
         self._application = application
+        self._plans = "force_generic_plan" if generic_plans else "auto"
         self._idle: list[Connection[Record]] = []
         self._waiting: deque[asyncio.Future[Connection[Record] | None]] = deque()
         self._open = 0
@@ -329,6 +334,7 @@ class Database:
                     "search_path": "public",
                     "timezone": "UTC",
                     "jit": "off",
+                    "plan_cache_mode": self._plans,
                 },
             )
         except BaseException:
