@@ -222,6 +222,8 @@ class Relay:
                 events = [event_of(entry) for entry in entries if entry["table_name"] is not None]
                 await _ended(sending)
                 sending = asyncio.create_task(self._send(events, sent))
+                if entries[-1]["last"]:
+                    break
             await _ended(sending)
         finally:
             if sending is not None and not sending.done():

@@ -93,13 +93,14 @@ UPDATE directoire.relay
 -- events
 -- The next entries to publish, if the token leads: $1 token, $2 most entries, $3 most characters of
 -- images (the first comes however large it is), $4 the position sent already, if not yet confirmed.
--- An entry that retention took leaves its position.
-SELECT e.*, r.feed_epoch::text AS feed
+-- An entry that retention took leaves its position. ``last``: no more were there.
+SELECT e.*, r.feed_epoch::text AS feed, e.number = e.found AND e.found < $2 AS last
   FROM directoire.relay r
  CROSS JOIN LATERAL (
     SELECT f.*, a.*, sum(coalesce(length(a.before), 0) + coalesce(length(a.after), 0))
                      OVER (ORDER BY f.position) AS size,
-           row_number() OVER (ORDER BY f.position) AS number
+           row_number() OVER (ORDER BY f.position) AS number,
+           count(*) OVER () AS found
       FROM (SELECT f.position, f.id, f.at FROM directoire.feed f
              WHERE f.position > greatest(r.confirmed, $4)
              ORDER BY f.position

@@ -21,6 +21,7 @@ from aiohttp.typedefs import Handler
 from shared import announcements, failpoints
 from shared.bodies import body_of
 from shared.changes import Changes
+from shared.collector import collect_seldom
 from shared.context import Actor, Context
 from shared.database import Database
 from shared.errors import Forbidden, NotUnique, PreconditionFailed, Taken, Unauthorized
@@ -325,6 +326,7 @@ def run(name: str, app: web.Application, settings: CommonSettings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what runs and stop."""
     set_up_logs(name, settings.log_level)
     failpoints.arm(settings.failpoints, allowed=settings.failpoints_allowed)
+    collect_seldom()
     uvloop.run(serve(app, settings))
 
 

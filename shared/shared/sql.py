@@ -11,8 +11,10 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import LiteralString, Self
+
+import msgspec
 
 MAX_NAME_BYTES = 63  # PostgreSQL cuts longer names off: NAMEDATALEN - 1
 
@@ -21,13 +23,11 @@ class NameTooLong(ValueError):
     """A name PostgreSQL would cut, and so might mistake for another."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Parameter:
+class _Parameter(msgspec.Struct, frozen=True):
     value: object
 
 
-@dataclass(frozen=True, slots=True)
-class Sql:
+class Sql(msgspec.Struct, frozen=True):
     """A fragment of SQL. Add fragments with ``+``; the parameters number themselves."""
 
     parts: tuple[str | _Parameter, ...]
@@ -51,8 +51,7 @@ class Sql:
         return "".join(text), values
 
 
-@dataclass(frozen=True, slots=True)
-class FixedSql(Sql):
+class FixedSql(Sql, frozen=True):
     """A whole statement of a ``.sql`` file; it cannot be added to."""
 
     values: tuple[object, ...] = ()
@@ -66,10 +65,12 @@ class FixedSql(Sql):
 EMPTY = Sql(())
 
 
+@cache
 def raw(text: LiteralString) -> Sql:
     return Sql((text,))
 
 
+@lru_cache(maxsize=4096)
 def ident(name: str) -> Sql:
     """A quoted identifier.
 
