@@ -19,6 +19,7 @@ from aiohttp import web
 from gateway.app import running
 from gateway.edge import Edge
 from gateway.settings import Settings
+from shared.announcements import Announcement
 from shared.identity import IdentityVerifier, Principal, generate_keys
 from shared.ports import claimed_port
 from shared.stamps import Granter, Invalidation, Seen
@@ -123,9 +124,9 @@ class Lease:
         """A writer's part, between its commit and its reply."""
         await self._invalidation.raise_(topics, time.monotonic())
 
-    async def withdraw(self, announced: str) -> None:
-        """A writer's part, when nothing came of what was announced."""
-        await self._invalidation.withdraw(announced)
+    async def withdraw(self, header: str) -> None:
+        """A writer's part, when nothing came of what the header announced."""
+        await self._invalidation.withdraw(Announcement.from_header(header).over())
 
     async def close(self) -> None:
         await self._granter.close()

@@ -210,7 +210,7 @@ async def test_what_a_write_is_about_to_change_is_neither_remembered_nor_shared(
     go.set()
     await write
     assert (await number(eager))[1] == MISS  # its service has not said that it came to nothing
-    await eager.lease.withdraw(asked[0].split(" ")[0])
+    await eager.lease.withdraw(asked[0])
     assert (await number(eager))[1] == "hit"
 
 

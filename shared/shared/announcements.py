@@ -57,6 +57,13 @@ class Announcement:
         """Of the script."""
         return [round(LIFE * 1_000_000), self.id, *(f"c:{topic}" for topic in sorted(self.topics))]
 
+    def over(self) -> list[Part]:
+        """Of the script that raises: the announcement it ends. From now on nothing is announced."""
+        ended: list[Part] = [self.id, len(self.topics)]
+        ended += (f"c:{topic}" for topic in sorted(self.topics))
+        self.topics.clear()
+        return ended
+
     def packed(self, state: str) -> bytes:
         """The call, to travel with another; ``state`` is the key of the stamps."""
         return pack("EVALSHA", ANNOUNCE.sha, 1, state, *self.arguments())

@@ -123,7 +123,7 @@ class AnswerCache:
             reply, *bodies = await self._redis.script_and(script, keys, arguments, gets)
             if reply[0] > 0:
                 if announced is not None:
-                    await self._redis.script(RAISE, (self._state,), (announced.id,))
+                    await self._redis.script(RAISE, (self._state,), announced.over())
                 return Asked(retry_after=reply[0] / 1_000_000)
             if len(reply) == 1:
                 return NOTHING

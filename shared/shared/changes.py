@@ -188,15 +188,12 @@ class Changes:
         """The request is over: what it announced and did not raise has not come."""
         announced = announcements.current()
         if announced.topics:
-            announced.topics.clear()
-            await self._invalidation.withdraw(announced.id)
+            await self._invalidation.withdraw(announced.over())
 
     async def raise_topics(self, topics: Collection[str]) -> None:
         """To be called after the commit of what changed them, and before anybody is told of it."""
         committed_at = time.monotonic()
         await failpoints.reach("changes.committed")
         if topics and not failpoints.is_off("changes.raise"):
-            announced = announcements.current()
-            ending = announced.id if announced.topics else ""
-            announced.topics.clear()
-            await self._invalidation.raise_({*topics, ENTRIES}, committed_at, ending)
+            over = announcements.current().over()
+            await self._invalidation.raise_({*topics, ENTRIES}, committed_at, over)

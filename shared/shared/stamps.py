@@ -33,6 +33,7 @@ ALL: Final = "all"  # raises everything; no answer can *depend* on it
 QUERIES: Final = load_queries("shared", "stamps.sql")
 RAISE: Final = Script.load("raise")
 ANNOUNCE: Final = Script.load("announce")
+NOTHING: Final[Sequence[Part]] = ("", 0)  # was announced
 CLOCK: Final = Script.load("clock")
 GRANT: Final = Script.load("grant")
 
@@ -183,16 +184,16 @@ class Invalidation:
         with suppress(Away, Failed):
             await self._redis.script(ANNOUNCE, (self._key,), arguments)
 
-    async def withdraw(self, announced: str) -> None:
-        """What was announced has not come."""
+    async def withdraw(self, announced: Sequence[Part]) -> None:
+        """What was announced has not come: ``Announcement.over``."""
         await self._raise((), announced)
 
     async def raise_(
-        self, topics: Collection[Topic], committed_at: float, announced: str = ""
+        self, topics: Collection[Topic], committed_at: float, announced: Sequence[Part] = NOTHING
     ) -> None:
         """Return when no reader that begins now can see anything older than the commit.
 
-        ``announced`` is the id of an announcement that ends with this.
+        ``announced`` is the announcement that ends with this: ``Announcement.over``.
 
         ``committed_at`` is ``time.monotonic()`` at, or after, the commit. Waits until LIFE + MARGIN
         after it at most, when no live lease of the server that answered is known. Raises nothing:
@@ -214,13 +215,13 @@ class Invalidation:
     async def close(self) -> None:
         await self._redis.close()
 
-    async def _raise(self, topics: Collection[Topic], announced: str) -> str | None:
+    async def _raise(self, topics: Collection[Topic], announced: Sequence[Part]) -> str | None:
         """The run of the server that raised, if a lease of it is alive."""
         if failpoints.is_off("stamps.reach"):  # as if this process were cut off from Redis
             return None
         try:
             run, alive, _epoch = await self._redis.script(
-                RAISE, (self._key,), [announced, *(f"c:{topic}" for topic in topics)]
+                RAISE, (self._key,), [*announced, *(f"c:{topic}" for topic in topics)]
             )
         except (Away, Failed):
             return None

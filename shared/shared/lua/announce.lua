@@ -3,16 +3,21 @@
 --
 -- KEYS  state
 -- ARGV  life in µs, id of the announcement, `c:<topic>` …
--- Reply 1; 0 without an epoch: nothing is valid then
-local state = redis.call('HMGET', KEYS[1], 'epoch', 'coming')
-if not state[1] then return 0 end
+-- Reply 1; 0 without a state: nothing is valid then
+--
+-- Beside the state lies, for each topic and as `coming` for all of them, a sorted set of the ids that
+-- announce it, by the moment they run out: what a reader or writer pays does not grow with them.
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local kept = {}
-for one, ends in string.gmatch(state[2] or '', '((%d+) [^;]*;)') do
-  if tonumber(ends) > now then kept[#kept + 1] = one end
+local past, ends = string.format('%.0f', now), string.format('%.0f', now + ARGV[1])
+local life = string.format('%.0f', math.ceil(ARGV[1] / 1000))
+local function announce(name)
+  local key = KEYS[1] .. ':' .. name
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', past)
+  redis.call('ZADD', key, ends, ARGV[2])
+  redis.call('PEXPIRE', key, life)
 end
-if #kept >= 200 then table.remove(kept, 1) end  -- bounded: what is lost is not stale, only early
-kept[#kept + 1] = string.format('%.0f ', now + ARGV[1]) .. table.concat(ARGV, ' ', 2) .. ';'
-redis.call('HSET', KEYS[1], 'coming', table.concat(kept))
+announce('coming')
+for argument = 3, #ARGV do announce(ARGV[argument]) end
 return 1

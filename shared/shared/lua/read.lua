@@ -26,27 +26,20 @@ for bucket = 2 + records, #KEYS do
 end
 
 local state = redis.call(
-  'HMGET', KEYS[1], 'epoch', 'run', 'until', 'g', 'c:all', 'coming',
-  unpack(ARGV, 3, 2 + topics))
+  'HMGET', KEYS[1], 'epoch', 'run', 'until', 'g', 'c:all', unpack(ARGV, 3, 2 + topics))
 if not state[1] or not state[3] or tonumber(state[3]) <= now then return {0} end
 -- Asked each time: behind a proxy the connection may outlive the server it was opened to.
 if state[2] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') then return {0} end
 
 local all = tonumber(state[5] or 0)
-local later, announced = tonumber(state[4]) + 1, nil
-if state[6] then
-  for ends, fields in string.gmatch(state[6], '(%d+) %S+ ([^;]*);') do
-    if tonumber(ends) > now then
-      announced = announced or {}
-      for field in string.gmatch(fields, '%S+') do announced[field] = true end
-    end
-  end
-  if announced and announced['c:all'] then all = later end
-end
-local reply = {0, state[1], tonumber(state[4]), 0, '', announced and 1 or 0}
+local later, past = tonumber(state[4]) + 1, string.format('(%.0f', now)
+local function coming(name) return redis.call('ZCOUNT', KEYS[1] .. ':' .. name, past, '+inf') > 0 end
+local some = coming('coming')
+if some and coming('c:all') then all = later end
+local reply = {0, state[1], tonumber(state[4]), 0, '', some and 1 or 0}
 for topic = 1, topics do
-  local changed = math.max(all, tonumber(state[6 + topic] or 0))
-  if announced and announced[ARGV[2 + topic]] then changed = later end
+  local changed = math.max(all, tonumber(state[5 + topic] or 0))
+  if some and coming(ARGV[2 + topic]) then changed = later end
   reply[6 + topic] = changed
 end
 
@@ -54,7 +47,7 @@ local function valid(taken, depends)
   if all > taken then return false end
   local fields = {}
   for field in string.gmatch(depends, '%S+') do
-    if announced and announced[field] then return false end
+    if some and coming(field) then return false end
     fields[#fields + 1] = field
   end
   if #fields == 0 then return true end
