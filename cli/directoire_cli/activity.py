@@ -17,6 +17,7 @@ from directoire_cli import following
 from directoire_cli.api import DEFAULT_URL, Address, Api, AsJson, run
 from directoire_consumer import Event, list_dead_letters, names, replay, send_again
 
+_TRUSTED: Final = 1.05  # seconds at most that a gateway trusts its memory after a change in SQL
 _DAYS: Final = {"d": 1, "w": 7, "m": 31, "y": 366}
 
 app = typer.Typer(no_args_is_help=True, help="The activity feed.")
@@ -124,11 +125,15 @@ def retain(
 
 
 async def _retain(url: str, before: datetime) -> int:
+    """Returns when no list shows what went: what was remembered before is trusted no longer."""
     connection = await asyncpg.connect(url)
     try:
-        return await connection.fetchval("SELECT directoire.retain($1)", before)
+        dropped: int = await connection.fetchval("SELECT directoire.retain($1)", before)
     finally:
         await connection.close()
+    if dropped:
+        await asyncio.sleep(_TRUSTED)
+    return dropped
 
 
 @app.command()

@@ -66,12 +66,16 @@ async def test_retention_drops_whole_months_that_the_bus_confirmed(
 ) -> None:
     await an_old_month(database)
     entries = await database.fetchval(raw("SELECT count(*) FROM directus_activity"))
+    version = raw("SELECT version FROM directoire.versions WHERE name = 'schema'")
+    before = await database.fetchval(version)
     status, output = await directoire("activity", "retain", "1y", DATABASE_URL=database_url)
     assert (status, output) == (0, "0 entries dropped\n"), "nothing is confirmed yet"
+    assert await database.fetchval(version) == before
     assert await months_of(database) > 0
     await database.execute(raw("SELECT directoire.confirm(1000)"))
     status, output = await directoire("activity", "retain", "1y", DATABASE_URL=database_url)
     assert (status, output) == (0, "3 entries dropped\n")
+    assert await database.fetchval(version) == before + 1, "what was remembered is void"
     assert await months_of(database) == 0
     left = await database.fetchval(raw("SELECT count(*) FROM directus_activity"))
     kept = await database.fetchrow(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +13,9 @@ from typer.testing import CliRunner
 from wire import Api
 
 from directoire_cli.__main__ import app
+from local_cluster.cluster import Cluster
+from shared.database import Database
+from shared.sql import ident, literal, param, raw
 from shared.testing import eventually
 
 pytestmark = pytest.mark.xdist_group("acceptance")
@@ -47,6 +51,50 @@ async def test_a_file_goes_in_and_comes_out(api: Api, unique: str, tmp_path: Pat
     assert (status, out) == (1, "")
     assert 'Row 2: The column "number"' in err
     assert "/rejects" in err
+
+
+async def test_what_retention_dropped_is_in_no_list(
+    api: Api, cluster: Cluster, unique: str
+) -> None:
+    """A month of 1999, drawn by the unique name: its partition goes with the test."""
+    name, month = f"ancient_{unique}", 1 + int(unique, 16) % 12
+    database = Database(cluster.urls["DATABASE_URL"], size=1)
+    partition = f"activity_1999_{month:02}"
+    first, end = f"1999-{month:02}-01 00:00+00", f"1999-{month:02}-28 00:00+00"
+    old = raw("public.directus_activity ATTACH PARTITION directoire.") + ident(partition)
+    bounds = raw(" FOR VALUES FROM (") + literal(first) + raw(") TO (") + literal(end) + raw(")")
+    await database.execute(
+        raw("CREATE TABLE directoire.")
+        + ident(partition)
+        + raw(" (LIKE public.directus_activity INCLUDING ALL)")
+    )
+    await database.execute(raw("ALTER TABLE ") + old + bounds)
+    await database.execute(
+        raw('WITH old AS (INSERT INTO directus_activity ("datetime", table_name, action, actor)')
+        + raw(" VALUES (")
+        + param(datetime.fromisoformat(first))
+        + raw(", ")
+        + param(name)
+        + raw(""", 'ADD', '1') RETURNING id, "datetime")""")
+        + raw(" INSERT INTO directoire.outbox SELECT * FROM old")
+    )
+    path = f"activity?filters[table_name][eq]={name}"
+
+    async def remembered() -> bool:
+        reply = await api.get(path)
+        return len(reply.data) == 1 and reply.headers["Cache-Status"].endswith("; hit")
+
+    async def dropped() -> bool:
+        words = ("activity", "retain", "20y")
+        told = {"DATABASE_URL": cluster.urls["DATABASE_URL"]}
+        status, out, err = await asyncio.to_thread(invoked, words, **told)
+        assert status == 0, err
+        return out == "1 entries dropped\n"
+
+    await eventually(remembered, what="the list is answered from memory")
+    await eventually(dropped, what="the bus has confirmed it")
+    assert (await api.get(path)).data == []
+    await database.close()
 
 
 async def test_an_import_in_the_background_shows_its_progress(
