@@ -2,9 +2,10 @@
 
 import base64
 
+import puremagic
 import pytest
 
-from files_service.operations.content_types import content_type, title_of
+from files_service.operations.content_types import content_type, may_be_known, title_of
 from files_service.operations.pictures import Picture, picture_of
 
 PNG = base64.b64decode(
@@ -44,6 +45,15 @@ def test_the_bytes_decide_and_the_client_only_hints(
 ) -> None:
     found = content_type(head, name=name, claimed=claimed)
     assert (found.type, found.charset, found.extension) == (kind, charset, extension)
+
+
+def test_no_signature_is_overlooked() -> None:
+    """The quick look must not pass by what the long one would have seen."""
+    for row in (*puremagic.magic_header_array, *puremagic.magic_footer_array):
+        around = b"\xa5" * (row.offset if row.offset >= 0 else -row.offset - len(row.byte_match))
+        text = around + row.byte_match if row.offset >= 0 else row.byte_match + around
+        assert may_be_known(text), row
+    assert not may_be_known(b"\xa5" * 70_000)
 
 
 async def test_a_picture_tells_its_size_and_a_broken_one_does_not() -> None:

@@ -22,6 +22,7 @@ from files_service.store.contents import (
 from local_cluster.object_store import ACCESS_KEY, SECRET_KEY, ObjectStore
 from shared.errors import Unavailable
 from shared.fault_proxy import fault_proxy
+from shared.testing import eventually
 
 
 @pytest.fixture
@@ -250,3 +251,40 @@ async def test_a_server_that_stalls_is_given_up(object_store: ObjectStore, s3_ur
         proxy.mend()
         assert await everything(contents.read(kept)) == b"kept"
         assert await contents.write(str(uuid4()), chunks(b"new"))
+
+
+async def test_a_folder_that_stalls_is_given_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a server that hangs: the thread in the kernel cannot be called back, only left."""
+    contents = LocalContents(folder, patience=0.3)
+    kept, lost = str(uuid4()), str(uuid4())
+    await contents.write(kept, chunks(b"kept"))
+    answers = threading.Event()
+    write = os.write
+
+    def stalling(file: int, data: bytes) -> int:
+        answers.wait()
+        return write(file, data)
+
+    monkeypatch.setattr(os, "write", stalling)
+    begun = time.monotonic()
+    with pytest.raises(Unavailable):
+        await contents.write(lost, chunks(b"lost"))
+    for _ in range(50):  # refused at once, without a thread
+        with pytest.raises(Unavailable):
+            await contents.write(str(uuid4()), chunks(b"lost"))
+    with pytest.raises(Unavailable):
+        await contents.check_room()
+    assert time.monotonic() - begun < 5
+    waiting = [thread for thread in threading.enumerate() if thread.name.startswith("store")]
+    assert len(waiting) < 10
+    assert await everything(contents.read(kept)) == b"kept"
+    answers.set()
+
+    async def is_tidy() -> bool:
+        return len(stored_paths(folder)) == 1
+
+    await eventually(is_tidy, what="what was lost is cleared")
+    assert await contents.write(lost, chunks(b"new"))
+    await contents.check_room()

@@ -428,7 +428,7 @@ class Edge:
             except TimeoutError as error:
                 raise RequestOverdue("the rest of the body did not come") from error
         most = self._settings.upload_limit if route.upload else self._settings.body_limit
-        return IncomingBody(request.content, size, most)
+        return IncomingBody(request, most)
 
     # -- limits, records -------------------------------------------------------------------------
 

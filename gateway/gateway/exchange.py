@@ -8,7 +8,9 @@ from typing import Final
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
+from gateway import kernel
 from shared.announcements import Announcement
+from shared.body_socket import BodySocket, is_worth_it
 from shared.errors import TooLarge
 
 _WORTH_TWO_PIECES: Final = 16 * 1024  # bytes; below, copying is cheaper than a list of buffers
@@ -64,14 +66,22 @@ class Exchange:
 class IncomingBody:
     """A request body that streams to a service; counts what passes."""
 
-    def __init__(self, content: StreamReader, size: int | None, most: int) -> None:
-        self.size = size
+    def __init__(self, request: web.BaseRequest, most: int) -> None:
+        self.size = request.content_length
         self.waiting = False  # for the client
-        self._content = content
+        self._content = request.content
         self._most = most
+        self._socket: BodySocket | None = None
+        if kernel.CAN and is_worth_it(request):
+            self._socket = BodySocket(request, auto_decompress=False)
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Raises TooLarge."""
+        """What passes through this process; ``rest`` may follow. Raises TooLarge."""
+        if self._socket is not None:  # its size is known, and was looked at
+            while piece := self._socket.read_ahead():
+                yield piece
+                del piece
+            return
         passed = 0
         while True:
             self.waiting = True
@@ -84,6 +94,24 @@ class IncomingBody:
                 raise too_large(self._most)
             yield piece
             del piece  # not kept until the next has come
+
+    @property
+    def has_rest(self) -> bool:
+        return self._socket is not None and self._socket.left > 0
+
+    async def rest(self, sink: int) -> AsyncIterator[int]:
+        """Have the kernel move what is left to a socket; see ``kernel.splice``."""
+        assert self._socket is not None
+        async for size in kernel.splice(self._socket, sink, self._waits):
+            yield size
+
+    def close(self) -> None:
+        """What was not sent is the client's connection's again."""
+        if self._socket is not None:
+            self._socket.close()
+
+    def _waits(self, whether: bool) -> None:
+        self.waiting = whether
 
 
 async def next_piece(content: StreamReader) -> bytes:

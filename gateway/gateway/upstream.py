@@ -9,8 +9,10 @@ stops the writer.
 import asyncio
 import ipaddress
 import itertools
+import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -20,9 +22,12 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
+from gateway.kernel import SinkGone
+
 log = structlog.get_logger(__name__)
 
 _READ_BUFFER: Final = 128 * 1024  # bytes of a reply held before its reader takes them
+_UNIX_BUFFER: Final = 1024 * 1024  # bytes of a body that the kernel holds on their way
 _MOST_HEADER_BYTES: Final = 32 * 1024  # one line of a reply's head
 _IDLE_LIFE: Final = 30.0  # seconds; services keep idle connections longer, so ours end first
 _MOST_IDLE: Final = 128  # kept connections a replica
@@ -160,13 +165,38 @@ class Connection(BaseProtocol):
             except ConnectionError as error:
                 raise Broken("the connection ended while the request was sent") from error
 
+    @asynccontextmanager
+    async def bare(self) -> AsyncGenerator[int]:
+        """The socket itself, with nothing left to be sent before what is written to it."""
+        transport = self.transport
+        if transport is None:
+            raise Broken("the connection ended before the request was sent")
+        transport.set_write_buffer_limits(high=0)
+        await self.drain()
+        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as wire:
+            if wire.family == socket.AF_UNIX:  # it holds little, and unlike TCP's it never grows
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNIX_BUFFER)
+            yield wire.fileno()
+        if not transport.is_closing():
+            transport.set_write_buffer_limits()
+
 
 class Body(Protocol):
-    """A request body that streams: ``size`` in bytes, or None when it is sent in chunks."""
+    """A request body that streams: ``size`` in bytes, or None when it is sent in chunks.
+
+    First its ``pieces``; ``has_rest`` tells whether the kernel then moves the ``rest``.
+    """
 
     size: int | None
 
+    @property
+    def has_rest(self) -> bool: ...
+
     def pieces(self) -> AsyncIterator[bytes]: ...
+
+    def rest(self, sink: int) -> AsyncIterator[int]: ...
+
+    def close(self) -> None: ...
 
 
 class Reply:
@@ -360,6 +390,16 @@ class Upstream:
 
         Raises NotConnected, Overloaded, Broken or Overdue.
         """
+        try:
+            return await self._send(method, head, body, (patience, patience_after_body or patience))
+        except BaseException:
+            if not isinstance(body, bytes):
+                body.close()
+            raise
+
+    async def _send(
+        self, method: str, head: bytes, body: "bytes | Body", patience: tuple[float, float]
+    ) -> Reply:
         failed: Replica | None = None
         while True:
             replica = self._pick(failed)
@@ -370,7 +410,7 @@ class Upstream:
                     method,
                     head,
                     body,
-                    patience=(patience, patience_after_body or patience),
+                    patience=patience,
                     fresh=failed is not None,
                 )
             except UpstreamError as error:
@@ -489,22 +529,31 @@ async def _pump(
         connection.write(b"%bContent-Length: %d\r\n\r\n" % (head, body.size))
     else:
         connection.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
-    async for piece in body.pieces():
-        if body.size is None:
-            connection.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-        else:
-            connection.write(piece)
-        del piece
-        await connection.drain()
-        if not limit.expired() and limit.when() is not None:
+    try:
+        async for piece in body.pieces():
+            if body.size is None:
+                connection.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            else:
+                connection.write(piece)
+            del piece
+            await connection.drain()
             _renew(limit, loop.time() + patience[0])
-    if body.size is None:
-        connection.write(b"0\r\n\r\n")
-    if not limit.expired() and limit.when() is not None:
-        _renew(limit, loop.time() + patience[1])
+        if body.size is None:
+            connection.write(b"0\r\n\r\n")
+        if body.has_rest:
+            async with connection.bare() as wire:
+                async for _ in body.rest(wire):
+                    _renew(limit, loop.time() + patience[0])
+    except SinkGone:
+        connection.reusable = False  # its reply, or its end, is read as any
+    finally:
+        body.close()
+    _renew(limit, loop.time() + patience[1])
 
 
 def _renew(limit: asyncio.Timeout, when: float) -> None:
+    if limit.expired() or limit.when() is None:
+        return
     try:
         limit.reschedule(when)
     except RuntimeError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import resource
 from collections.abc import AsyncGenerator
 
@@ -25,8 +26,22 @@ def digest_of(count: int) -> str:
     return digest.hexdigest()
 
 
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes each call of the kernel moved."""
+    sizes: list[int] = []
+    splice = os.splice
+
+    def noted(source: int, sink: int, size: int) -> int:
+        sizes.append(splice(source, sink, size))
+        return sizes[-1]
+
+    monkeypatch.setattr(os, "splice", noted)
+    return sizes
+
+
 @pytest.mark.parametrize("framing", ["length", "chunks"])
-async def test_20_megabytes_up(cluster: Cluster, framing: str) -> None:
+async def test_20_megabytes_up(cluster: Cluster, moved: list[int], framing: str) -> None:
     seen: list[tuple[str, str | None]] = []
 
     async def take(request: web.Request) -> web.Response:
@@ -44,6 +59,9 @@ async def test_20_megabytes_up(cluster: Cluster, framing: str) -> None:
         assert response.status == 200
     length = headers.get("Content-Length")
     assert seen == [(digest_of(20), length)]
+    assert (sum(moved) > 2 * 15 * MEGABYTE) is (framing == "length")  # in and out of a pipe
+    async with cluster.get("/api/1.1/files") as response:  # by the same connection
+        assert response.status == 200
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
@@ -134,9 +152,12 @@ async def test_a_reply_cut_short_ends_the_clients_connection(cluster: Cluster) -
     assert b"<silence>" not in answer
 
 
-async def test_a_refusal_in_the_middle_of_an_upload_arrives(cluster: Cluster) -> None:
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": str(3 * MEGABYTE)}])
+async def test_a_refusal_in_the_middle_of_an_upload_arrives(
+    cluster: Cluster, headers: dict[str, str]
+) -> None:
     cluster.files.answer = lambda _request: web.json_response({"no": 1}, status=415)
-    async with cluster.call("POST", "/api/1.1/upload", data=pieces(3)) as response:
+    async with cluster.call("POST", "/api/1.1/upload", data=pieces(3), headers=headers) as response:
         assert response.status == 415
 
 

@@ -13,8 +13,10 @@ from aiohttp import web
 from aiohttp.helpers import parse_mimetype
 
 from shared import multipart
+from shared.body_socket import BodySocket, is_worth_it
 
 _WORTH_A_STEP: Final = 128 * 1024  # bytes
+_AT_ONCE: Final = 256 * 1024  # bytes read from the socket: fifty uploads hold fifty of them
 
 
 class Part:
@@ -42,6 +44,7 @@ class Body:
         self._digest = sha256() if digested else None
         self._parts: AsyncGenerator[Part] | None = None
         self._whole: bytes | None = None
+        self._socket: BodySocket | None = None
 
     async def read(self) -> bytes:
         """The body, if it is small. Raises HTTPRequestEntityTooLarge."""
@@ -61,7 +64,7 @@ class Body:
         """A large piece goes on as it came; small ones are gathered."""
         small: list[bytes] = []
         gathered = 0
-        while piece := await self._request.content.readany():
+        async for piece in self._raw():
             if not small and len(piece) >= _WORTH_A_STEP:
                 yield piece
                 del piece
@@ -74,6 +77,28 @@ class Body:
                 gathered = 0
         if small:
             yield b"".join(small)
+
+    async def _raw(self) -> AsyncIterator[bytes]:
+        """A large body past aiohttp; whoever asks again gets what is left."""
+        content = self._request.content
+        if content.is_eof() or (self._socket is None and not is_worth_it(self._request)):
+            while piece := await content.readany():
+                yield piece
+                del piece
+            return
+        if self._socket is None:
+            self._socket = BodySocket(self._request, auto_decompress=True)
+        while piece := self._socket.read_ahead():
+            yield piece
+            del piece
+        while self._socket.left:
+            yield await self._socket.read(_AT_ONCE)
+        self._socket.close()
+
+    def let_go(self) -> None:
+        """Nobody will read on; what is left of the body is aiohttp's to pass by."""
+        if self._socket is not None:
+            self._socket.close()
 
     def parts(self) -> AsyncGenerator[Part]:
         """The parts of a multipart body; whoever asks again gets those that are left.
@@ -111,6 +136,13 @@ class Body:
 
 
 _BODY: Final = web.RequestKey("body", Body)
+
+
+def let_go(request: web.Request) -> None:
+    """To be called when a request is answered."""
+    body = request.get(_BODY)
+    if body is not None:
+        body.let_go()
 
 
 def body_of(request: web.Request, *, digested: bool = False) -> Body:

@@ -6,6 +6,7 @@
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from typing import Final
 
 _ACTIVE: Final[dict[str, str]] = {}
@@ -43,3 +44,15 @@ async def reach(name: str) -> None:
         raise FailPointReached(name)
     elif action == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def block(name: str) -> None:
+    """``fifo:<path>``: as long as there is a pipe of that name, stand still in the kernel until
+    somebody opens it for writing, as a thread does on a disk that does not answer.
+    """
+    if not _ACTIVE:
+        return
+    action = _ACTIVE.get(name, "")
+    if action.startswith("fifo:"):
+        with suppress(FileNotFoundError):
+            os.close(os.open(action.removeprefix("fifo:"), os.O_RDONLY))

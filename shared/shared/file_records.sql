@@ -1,13 +1,18 @@
 -- record
--- A file's record, in the transaction that consumes its registration ($1, null without bytes).
+-- A file's record, in the transaction that consumes its registration ($1, null without bytes); who
+-- acts ($17, in request $18, quietly $19) is set by the statement, so that it may stand alone.
 -- The name is the padded id or the wanted name ($2), with an extension ($3); one that is taken gets
 -- a suffix of the key. No row comes back when the registration is gone.
-WITH consumed AS (
+WITH ctx AS (
+    SELECT set_config('directoire.actor', $17, true), set_config('directoire.request', $18, true),
+           set_config('directoire.quiet', $19, true)
+), consumed AS (
     DELETE FROM directoire.uploads
      WHERE storage_key = $1::text::uuid
     RETURNING storage_key
 ), next AS (
     SELECT nextval(pg_get_serial_sequence('public.directus_files', 'id')) AS id
+      FROM ctx
      WHERE $1::text IS NULL OR EXISTS (SELECT FROM consumed)
 ), named AS (
     SELECT id, coalesce($2::text, lpad(id::text, 11, '0')) AS stem

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from shared.answers import Answer, Link
-from shared.bodies import body_of
+from shared.bodies import body_of, let_go
 from shared.brackets import Query, parse_brackets
 from shared.context import Context
 from shared.errors import (
@@ -210,7 +210,10 @@ def failure(
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every failure as JSON; an unknown one is ours and tells nothing of the inside."""
-    response = await _answered(request, handler)
+    try:
+        response = await _answered(request, handler)
+    finally:
+        let_go(request)
     if "Content-Encoding" in request.headers:
         # if it cannot be decoded, aiohttp drops the connection, and with it what comes next
         response.force_close()

@@ -16,6 +16,7 @@ from files_service.operations.incoming import DATA, Incoming, Sending
 from files_service.operations.limits import Limits
 from files_service.operations.names import bare_name, stem_for
 from files_service.operations.pictures import HEADER, PICTURES, Picture, picture_of
+from files_service.operations.thumbnails import Thumbnails
 from files_service.operations.uploads import Upload
 from files_service.store import files
 from files_service.store.contents import Contents
@@ -26,7 +27,7 @@ from shared.changes import Change, Changes
 from shared.context import Context
 from shared.database import Database
 from shared.errors import Conflict, Forbidden, InvalidRequest, NotFound, Refused
-from shared.file_records import add_record, check_quota, keep_quota
+from shared.file_records import add_record, add_record_alone, check_quota, keep_quota
 from shared.new_file import NewFile
 from shared.rights import TableRights
 from shared.sql import raw
@@ -74,7 +75,8 @@ async def create_files(
     """Store the files a body brings and record them; one that brings none is a record only.
 
     Several files make several records, or none. Nothing is kept unless all of it is. Also returns
-    the ids. Raises Forbidden, Refused (no name), InvalidRequest, TooLarge, UnsupportedMediaType.
+    the ids of those that have thumbnails. Raises Forbidden, Refused (no name), InvalidRequest,
+    TooLarge, UnsupportedMediaType.
     """
     if not _rights(context).add:
         raise Forbidden
@@ -83,12 +85,14 @@ async def create_files(
         if not stored and fields.get(AHEAD):
             stored = [await sent_ahead(changes.database, context, fields[AHEAD])]
         keys = await record_all(changes, context, fields, stored)
+    pictures = [key for key, one in zip(keys, stored, strict=False)
+                if Thumbnails.are_made_of(one.kind.type)]  # fmt: skip
     if len(keys) > 1:
         listing: Query = {"filters": {"id": {"in": ",".join(map(str, keys))}}}
         if not _rights(context).view:
-            return Answer(msgspec.json.encode([{"id": key} for key in keys])), keys
-        return await rows.list_rows(changes.database, context, TABLE, listing), keys
-    return await _shown(changes.database, context, keys[0]), keys
+            return Answer(msgspec.json.encode([{"id": key} for key in keys])), pictures
+        return await rows.list_rows(changes.database, context, TABLE, listing), pictures
+    return await _shown(changes.database, context, keys[0]), pictures
 
 
 async def take_in(
@@ -167,6 +171,8 @@ async def record_all(
     if len(stored) > 1:
         fields = {name: value for name, value in fields.items() if name != "name"}
     news = [_new_file(context, fields, one) for one in stored or [None]]
+    if len(news) == 1 and also is None:
+        return [await add_record_alone(changes, context, news[0])]
     keys: list[int] = []
     async with changes.transaction(context.actor) as change:
         for new in news:

@@ -94,6 +94,11 @@ class Thumbnails:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    @staticmethod
+    def are_made_of(kind: str) -> bool:
+        """Whether files of this type have thumbnails."""
+        return kind in _MADE_AS
+
     def make_soon(self, keys: Iterable[int], settings: SystemSettings) -> None:
         """Beside the request: what is not made now is made when it is asked for."""
         variant = default_variant(settings)

@@ -3,26 +3,25 @@
 Every store keeps the same promises; ``tests/test_contents.py`` asks them of each.
 """
 
-import asyncio
 import errno
 import os
 import re
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from io import FileIO
 from pathlib import Path
-from typing import Final, ParamSpec, Protocol, TypeVar
+from threading import Lock
+from typing import Final, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import uuid4
 
+from files_service.store.threads import StoreThreads
+from shared import failpoints
 from shared.errors import Unavailable
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 CHUNK: Final = 256 * 1024  # bytes read from the disk at once
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -104,11 +103,15 @@ class Contents(Protocol):
 class LocalContents:
     """Files in a folder: ``<folder>/<two digits>/<key>``, written aside and linked when whole."""
 
-    def __init__(self, folder: Path, *, reserve: int = 0) -> None:
-        """``reserve``: bytes of the disk that stay free."""
+    def __init__(self, folder: Path, *, reserve: int = 0, patience: float = 30.0) -> None:
+        """``reserve``: bytes of the disk that stay free; ``patience`` in seconds, with the folder
+        when it does not answer.
+        """
         self._folder = folder
         self._reserve = reserve
         self._incoming = folder / "incoming"
+        self._writing = StoreThreads(patience)
+        self._reading = StoreThreads(patience)
 
     async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Written:
         target = self.path(key)
@@ -117,28 +120,29 @@ class LocalContents:
         try:
             with _room_faults():
                 async for chunk in chunks:
-                    await _in_thread(aside.append, chunk)
+                    await self._writing.do(aside.append, chunk)
                     del chunk
-                await _in_thread(aside.publish, target)
+                await self._writing.do(aside.publish, target)
         except FileExistsError as error:
             raise KeyTaken(key) from error
         except FileNotFoundError as error:
             raise Unavailable("The upload stood still for too long and was cleared.") from error
         finally:
-            aside.discard()
+            if not aside.published:
+                await self._writing.at_last(aside.discard)
         return Written(aside.size, aside.digest.hexdigest())
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         path = self.path(key)
         try:
-            file = await _in_thread(_open_at, path, start)
+            file = await self._reading.do(_open_at, path, start)
         except FileNotFoundError as error:
             raise NoSuchContent(key) from error
         with file:
             left = end - start if end is not None else None
             while left is None or left > 0:
                 size = CHUNK if left is None else min(CHUNK, left)
-                chunk = await _in_thread(file.read, size)
+                chunk = await self._reading.do(file.read, size)
                 if not chunk:
                     return
                 if left is not None:
@@ -147,22 +151,22 @@ class LocalContents:
 
     async def delete(self, key: str) -> None:
         path = self.path(key)
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        await self._writing.do(path.unlink, missing_ok=True)
 
     async def holds(self, key: str) -> bool:
-        return await asyncio.to_thread(self.path(key).is_file)
+        return await self._reading.do(self.path(key).is_file)
 
     async def everything(self) -> AsyncIterator[Kept]:
         for number in range(256):
-            for kept in await asyncio.to_thread(_kept_in, self._folder / f"{number:02x}"):
+            for kept in await self._reading.do(_kept_in, self._folder / f"{number:02x}"):
                 yield kept
 
     async def tidy(self, older_than: float) -> int:
         limit = time.time() - older_than
-        return await asyncio.to_thread(_drop_older, self._incoming, limit)
+        return await self._writing.do(_drop_older, self._incoming, limit)
 
     async def check_room(self) -> None:
-        if await asyncio.to_thread(_free_bytes, self._folder) < self._reserve:
+        if await self._writing.do(_free_bytes, self._folder) < self._reserve:
             raise Unavailable("The store is full; files can be read, and sent when there is room.")
 
     def path(self, key: str) -> Path:
@@ -181,23 +185,30 @@ def _room_faults() -> Generator[None]:
 
 
 class _Aside:
-    """A file being written where nobody looks; its methods block."""
+    """A file being written where nobody looks; its methods block, one at a time."""
 
     def __init__(self, path: Path) -> None:
         self.size = 0
         self.digest = sha256()
+        self.published = False
         self._path = path
         self._file: int | None = None
+        self._lock = Lock()
+        self._given_up = False
 
     def append(self, chunk: bytes) -> None:
-        file = self._opened()
-        self.digest.update(chunk)
-        self.size += len(chunk)
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(file, view) :]
+        with self._lock:
+            file = self._opened()
+            self.digest.update(chunk)
+            self.size += len(chunk)
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(file, view) :]
+            failpoints.block("store.write")
 
     def _opened(self) -> int:
+        if self._given_up:
+            raise FileNotFoundError(self._path)
         if self._file is None:
             _make_folder(self._path.parent)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -206,13 +217,21 @@ class _Aside:
 
     def publish(self, target: Path) -> None:
         """Give whole bytes their name. A link, unlike a rename, never replaces what is there."""
-        os.fsync(self._opened())
-        _make_folder(target.parent)
-        os.link(self._path, target)
-        _sync_folder(target.parent)
+        with self._lock:
+            os.fsync(self._opened())
+            _make_folder(target.parent)
+            os.link(self._path, target)
+            _sync_folder(target.parent)
+            self.published = True
+            self._drop()
 
     def discard(self) -> None:
-        """Close, and drop the name aside; published bytes stay."""
+        """Close, and drop the name aside, once nobody writes any more."""
+        with self._lock:
+            self._given_up = True
+            self._drop()
+
+    def _drop(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -268,36 +287,24 @@ def _sync_folder(folder: Path) -> None:
         os.close(file)
 
 
-async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As asyncio.to_thread, but never leaves while the thread still works.
-
-    Whoever is cancelled closes his file next; its number may then be another file's, or a socket's.
-    """
-    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        raise
-
-
 def open_contents(
     url: str, access_key: str = "", secret_key: str = "", *, reserve: int = 0
 ) -> Contents:
     """The store of ``STORE_URL``: ``file:///folder`` or ``s3://bucket/prefix?endpoint=…&region=…``.
 
+    ``patience=…`` is for both: seconds with a store that does not answer.
     Raises ValueError for a kind that is not served.
     """
     parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    patience = float(options.get("patience", "30"))
     if parts.scheme == "file" and parts.path and not parts.netloc:
-        return LocalContents(Path(unquote(parts.path)), reserve=reserve)
+        folder = Path(unquote(parts.path))
+        return LocalContents(folder, reserve=reserve, patience=patience)
     if parts.scheme == "s3" and parts.netloc:
         # thirty megabytes of memory that a local store does without
         from files_service.store.s3_contents import S3Contents  # noqa: PLC0415
 
-        options = dict(parse_qsl(parts.query))
         return S3Contents(
             parts.netloc,
             unquote(parts.path).strip("/"),
@@ -305,6 +312,6 @@ def open_contents(
             region=options.get("region", "us-east-1"),
             access_key=access_key,
             secret_key=secret_key,
-            patience=float(options.get("patience", "30")),
+            patience=patience,
         )
     raise ValueError("STORE_URL must be file:///folder or s3://bucket/prefix?endpoint=…")

@@ -12,7 +12,7 @@ from items_service.operations.importing import import_file, may_import
 from items_service.operations.jobs import begin_export, begin_import
 from items_service.operations.sorting import sort_row
 from items_service.operations.tabular import format_of
-from shared.bodies import Part, body_of
+from shared.bodies import Part, body_of, let_go
 from shared.brackets import Query, flag
 from shared.errors import ApiError, Forbidden, InvalidRequest, TooLarge, UnsupportedMediaType
 from shared.http import CONTEXT, no_content, read_body, read_query, respond
@@ -114,6 +114,7 @@ async def _limited(pieces: AsyncIterator[bytes], most: int) -> AsyncIterator[byt
 
 async def _read_on(request: web.Request) -> None:
     """Clients look for the answer when they have sent everything; within reason they may."""
+    let_go(request)
     size = 0
     with suppress(Exception):
         while size < _MOST_READ_ON and (piece := await request.content.readany()):
