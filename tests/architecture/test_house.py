@@ -45,6 +45,7 @@ ITS_OWN = {
         "exchange.py",
         "flights.py",
         "headers.py",
+        "kernel.py",
         "origins.py",
         "principals.py",
         "rates.py",
