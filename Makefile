@@ -115,4 +115,7 @@ prove-timing: $(VENV)/.dev  ## ROUNDS (200) sign-ins and resets of each kind: ti
 prove-reads: $(VENV)/.dev  ## READS (1000000) while everything breaks: none stale; MUTATION=lease|epoch|order|announcement finds some
 	@$(RUN) -m prove.reads $(or $(READS),1000000) $(MUTATION)
 
-.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed prove-backlog prove-streams prove-timing prove-reads prove-uploads prove-rights images
+prove-schema: $(VENV)/.dev  ## columns change every second under load for SECONDS (300): no fault, nothing stale
+	@$(RUN) -m prove.schema $(or $(SECONDS),300)
+
+.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed prove-backlog prove-streams prove-timing prove-reads prove-schema prove-uploads prove-rights images
