@@ -477,7 +477,7 @@ async def test_what_came_before_a_cut_is_kept(service: Client) -> None:
     await eventually(half, what="half of the bytes")
     writer.close()
     offset = await offset_of(service, url)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await append(service, url, offset, BYTES[offset:]))[0] != 204:
             offset = await offset_of(service, url)
     assert await get(service, "/storage/uploads/00000000001.bin") == BYTES
