@@ -8,6 +8,7 @@ bodies count by their parts: each attempt of a client draws a boundary of its ow
 from collections.abc import AsyncGenerator, AsyncIterator
 from hashlib import sha256
 from typing import Final
+from weakref import ref
 
 from aiohttp import web
 from aiohttp.helpers import parse_mimetype
@@ -40,11 +41,19 @@ class Part:
 class Body:
     def __init__(self, request: web.Request, *, digested: bool) -> None:
         """``digested``: whether ``digest`` will be asked for."""
-        self._request = request
+        # The request holds its body: were it held in turn, what was sent would stay in memory until
+        # Python's collector runs.
+        self._held = ref(request)
         self._digest = sha256() if digested else None
         self._parts: AsyncGenerator[Part] | None = None
         self._whole: bytes | None = None
         self._socket: BodySocket | None = None
+
+    @property
+    def _request(self) -> web.Request:
+        request = self._held()
+        assert request is not None, "a body is read while its request is answered"
+        return request
 
     async def read(self) -> bytes:
         """The body, if it is small. Raises HTTPRequestEntityTooLarge."""
