@@ -175,7 +175,7 @@ def _tree(routes: Iterable[Route]) -> _Node:
     return root
 
 
-_UNREMARKABLE: Final = re.compile(r"(?:/[A-Za-z0-9_\-]+)+").fullmatch
+_UNREMARKABLE: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9_.\-]+)+").fullmatch
 _SAFE: Final = "-._~!$&'()*+,;=:@"  # what RFC 3986 lets stand in a segment
 _MOST_REMEMBERED: Final = 4096
 

@@ -23,6 +23,7 @@ from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from gateway.kernel import SinkGone
+from shared.in_time import in_time
 
 log = structlog.get_logger(__name__)
 
@@ -443,13 +444,14 @@ class Upstream:
         pump: asyncio.Task[None] | None = None
         try:
             awaited = connection.begin(has_body=method != "HEAD")
-            async with asyncio.timeout(patience[0]) as limit:
-                if isinstance(body, bytes):
-                    connection.write(_framed(method, head, body))
-                else:
+            if isinstance(body, bytes):
+                connection.write(_framed(method, head, body))
+                message, payload = await in_time(awaited, patience[0])
+            else:
+                async with asyncio.timeout(patience[0]) as limit:
                     pump = asyncio.create_task(_pump(connection, head, body, limit, patience))
                     pump.add_done_callback(lambda task: _stop_on_fault(task, awaited))
-                message, payload = await awaited
+                    message, payload = await awaited
         except TimeoutError as error:
             _abandon(connection, pump)
             raise Overdue(f"{replica.address} did not answer in time") from error

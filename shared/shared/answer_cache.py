@@ -17,7 +17,7 @@ import msgspec
 
 from shared import failpoints
 from shared.announcements import Announcement
-from shared.redis_pipeline import Away, Failed, Pipeline, Script, pack
+from shared.redis_pipeline import Away, Call, Failed, Pipeline, Script, pack
 from shared.stamps import ANNOUNCE, RAISE, Topic
 
 READ: Final = Script.load("read")
@@ -25,6 +25,7 @@ STORE: Final = Script.load("store")
 _LEASELESS: Final = Script.of(READ.text.replace("tonumber(state[3]) <= now", "false"))  # for tests
 NONCE_BYTES: Final = 12  # characters; 72 random bits
 LARGEST: Final = 1024 * 1024  # bytes of a body that is stored
+_FORMS: Final = 4096  # questions that are kept ready for the wire
 MOST_TOPICS: Final = 200  # of one answer; more are not stored
 
 _TOPIC: Final = re.compile(r"schema|[tgu]:[A-Za-z0-9_.~%-]+")
@@ -64,6 +65,15 @@ class Asked(msgspec.Struct, frozen=True):
     settled: bool = True
 
 
+class _Form(msgspec.Struct, frozen=True):
+    """What the same question of the same caller sends each time."""
+
+    names: tuple[str, ...]
+    call: Call
+    leaseless: Call
+    gets: tuple[bytes, ...]
+
+
 NOTHING: Final = Asked()
 AWAY: Final = Asked(away=True)
 
@@ -89,6 +99,7 @@ class AnswerCache:
         self._bodies = f"{prefix}b:"
         self._buckets = f"{prefix}r:"
         self._memory = _Memory(memory)
+        self._form_of = lru_cache(maxsize=_FORMS)(self._make_form)
 
     async def ask(
         self,
@@ -105,22 +116,14 @@ class AnswerCache:
         ``entries`` are keys of answers, looked up in order: the group's, then the user's. A hit
         counts only together with ``changed`` of the topics that the caller's principal rests on.
         """
-        names = [_digest(entry) for entry in entries]
-        keys = [self._state]
-        keys += [self._records + name for name in names]
-        keys += [self._buckets + limit.key for limit in limits]
-        arguments: list[str | int] = [len(names), len(topics)]
-        arguments += ["c:" + topic for topic in topics]
-        for limit in limits:
-            interval = 1_000_000 / limit.rate
-            arguments += (round(interval), round(interval * limit.burst))
-        fetch = () if any(name in self._memory for name in names) else names
-        gets = [pack("GET", self._bodies + name) for name in fetch]
+        form = self._form_of(tuple(topics), tuple(limits), tuple(entries))
+        names = form.names
+        gets = () if any(name in self._memory for name in names) else form.gets
         if announced is not None:
-            gets.append(announced.packed(self._state))
+            gets = (*gets, announced.packed(self._state))
+        call = form.leaseless if failpoints.is_off("cache.lease") else form.call
         try:
-            script = _LEASELESS if failpoints.is_off("cache.lease") else READ
-            reply, *bodies = await self._redis.script_and(script, keys, arguments, gets)
+            reply, *bodies = await self._redis.call_and(call, gets)
             if reply[0] > 0:
                 if announced is not None:
                     await self._redis.script(RAISE, (self._state,), announced.over())
@@ -137,6 +140,25 @@ class AnswerCache:
             )
         except (Away, Failed):
             return AWAY
+
+    def _make_form(
+        self, topics: tuple[Topic, ...], limits: tuple[Limit, ...], entries: tuple[str, ...]
+    ) -> "_Form":
+        names = tuple(map(_digest, entries))
+        keys = [self._state]
+        keys += [self._records + name for name in names]
+        keys += [self._buckets + limit.key for limit in limits]
+        arguments: list[str | int] = [len(names), len(topics)]
+        arguments += ["c:" + topic for topic in topics]
+        for limit in limits:
+            interval = 1_000_000 / limit.rate
+            arguments += (round(interval), round(interval * limit.burst))
+        return _Form(
+            names,
+            Call.of(READ, keys, arguments),
+            Call.of(_LEASELESS, keys, arguments),
+            tuple(pack("GET", self._bodies + name) for name in names),
+        )
 
     async def store(
         self, entry: str, asked: Asked, depends: Collection[Topic], body: bytes, life: float
@@ -157,7 +179,7 @@ class AnswerCache:
         arguments = (asked.epoch, record, milliseconds)
         put = pack("SET", self._bodies + name, held, "PX", milliseconds)
         try:
-            stored, kept = await self._redis.script_and(STORE, keys, arguments, (put,))
+            stored, kept = await self._redis.call_and(Call.of(STORE, keys, arguments), (put,))
         except (Away, Failed):
             return False
         if not stored or kept != b"OK":

@@ -16,6 +16,7 @@ import asyncpg
 from asyncpg import Connection, Record
 
 from shared.errors import ApiError, InvalidValue, NotUnique, TimedOut, Unavailable
+from shared.in_time import in_time
 from shared.sql import Sql, raw
 
 _T = TypeVar("_T")
@@ -347,18 +348,17 @@ class Database:
         )
         self._waiting.append(future)
         try:
-            async with asyncio.timeout(self._acquire_timeout):
-                return await future
-        except BaseException as error:
-            if future.done() and not future.cancelled():
+            return await in_time(future, self._acquire_timeout)
+        except TimeoutError as error:
+            message = "All database connections are busy; try again."
+            raise Unavailable(message, retry_after=1) from error
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.exception() is None:
                 handed = future.result()
                 if handed is None:
                     self._place_free()
                 else:
                     self._release(handed)
-            if isinstance(error, TimeoutError):
-                message = "All database connections are busy; try again."
-                raise Unavailable(message, retry_after=1) from error
             raise
 
     def _release(self, connection: "Connection[Record]") -> None:

@@ -53,6 +53,21 @@ def pack(*parts: Part) -> bytes:
     return hiredis.pack_command(parts)  # pyright: ignore[reportArgumentType] - stub says one part
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A script with its keys and arguments, ready for the wire; may be sent any number of times."""
+
+    script: "Script"
+    keys: Sequence[Part]
+    arguments: Sequence[Part]
+    packed: bytes
+
+    @classmethod
+    def of(cls, script: "Script", keys: Sequence[Part], arguments: Sequence[Part]) -> Self:
+        packed = pack("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        return cls(script, keys, arguments, packed)
+
+
 class _Waiting:
     """A caller and the answers it waits for."""
 
@@ -199,24 +214,18 @@ class Pipeline:
 
     async def script(self, script: Script, keys: Sequence[Part], arguments: Sequence[Part]) -> Any:
         """Raises Away, Failed."""
-        return (await self.script_and(script, keys, arguments))[0]
+        return (await self.call_and(Call.of(script, keys, arguments)))[0]
 
-    async def script_and(
-        self,
-        script: Script,
-        keys: Sequence[Part],
-        arguments: Sequence[Part],
-        more: Sequence[bytes] = (),
-    ) -> list[Any]:
+    async def call_and(self, call: Call, more: Sequence[bytes] = ()) -> list[Any]:
         """A script's reply and, from the same round trip, those of ``more``.
 
         Raises Away, Failed (of the script; errors of the others are values).
         """
-        call = pack("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        commands = b"".join((call, *more)) if more else call
+        commands = b"".join((call.packed, *more)) if more else call.packed
         replies = await self.run(commands, 1 + len(more))
         if isinstance(replies[0], hiredis.ReplyError) and str(replies[0]).startswith("NOSCRIPT"):
-            replies[:1] = await self.run(pack("EVAL", script.text, len(keys), *keys, *arguments), 1)
+            whole = pack("EVAL", call.script.text, len(call.keys), *call.keys, *call.arguments)
+            replies[:1] = await self.run(whole, 1)
         checked(replies[0])
         return replies
 
