@@ -32,7 +32,7 @@ def make_secrets(postgres_host: str) -> dict[str, str]:
         # losing the cache costs time only, so the memory is bounded and nothing is saved
         "redis.conf": f"requirepass {redis}\nmaxmemory 256mb\n"
         'maxmemory-policy volatile-lru\nsave ""\n',
-        "redis-url": f"redis://:{redis}@redis:6379",
+        "redis-url": f"redis://:{redis}@redis:6379?direct=1",
         "rabbitmq.conf": f"default_user = directoire\ndefault_pass = {rabbitmq}\n",
         "amqp-url": f"amqp://directoire:{rabbitmq}@rabbitmq:5672/",
         "identity-private-key": keys.private_key,

@@ -137,7 +137,7 @@ class Supervisor:
             settings=self._settings,
             home=self._home,
             ports=self._ports,
-            environment=environment | self._urls,
+            environment=environment | self._urls | _without_proxy(servers.urls()),
         )
         self._services = [self._keep_member(member, forker) for member in layout.members(plan)]
         await _all(keeper.ready() for keeper in (*self._servers, *self._services))
@@ -315,6 +315,11 @@ class Supervisor:
             if log.stat().st_size > _LOG_LIMIT:
                 log.with_suffix(".log.1").write_bytes(log.read_bytes())
                 os.truncate(log, 0)
+
+
+def _without_proxy(urls: Mapping[str, str]) -> dict[str, str]:
+    """Nothing stands between the processes and a Redis of our own."""
+    return {name: f"{url}?direct=1" for name, url in urls.items() if name == "REDIS_URL"}
 
 
 async def _all(tasks: Iterable[Coroutine[None, None, None]]) -> None:

@@ -116,7 +116,8 @@ class AnswerCache:
         ``entries`` are keys of answers, looked up in order: the group's, then the user's. A hit
         counts only together with ``changed`` of the topics that the caller's principal rests on.
         """
-        form = self._form_of(tuple(topics), tuple(limits), tuple(entries))
+        server = self._redis.server
+        form = self._form_of(server, tuple(topics), tuple(limits), tuple(entries))
         names = form.names
         gets = () if any(name in self._memory for name in names) else form.gets
         if announced is not None:
@@ -126,7 +127,8 @@ class AnswerCache:
             reply, *bodies = await self._redis.call_and(call, gets)
             if reply[0] > 0:
                 if announced is not None:
-                    await self._redis.script(RAISE, (self._state,), announced.over())
+                    over = (self._redis.server, *announced.over())
+                    await self._redis.script(RAISE, (self._state,), over)
                 return Asked(retry_after=reply[0] / 1_000_000)
             if len(reply) == 1:
                 return NOTHING
@@ -142,13 +144,17 @@ class AnswerCache:
             return AWAY
 
     def _make_form(
-        self, topics: tuple[Topic, ...], limits: tuple[Limit, ...], entries: tuple[str, ...]
+        self,
+        server: str,
+        topics: tuple[Topic, ...],
+        limits: tuple[Limit, ...],
+        entries: tuple[str, ...],
     ) -> "_Form":
         names = tuple(map(_digest, entries))
         keys = [self._state]
         keys += [self._records + name for name in names]
         keys += [self._buckets + limit.key for limit in limits]
-        arguments: list[str | int] = [len(names), len(topics)]
+        arguments: list[str | int] = [len(names), len(topics), server]
         arguments += ["c:" + topic for topic in topics]
         for limit in limits:
             interval = 1_000_000 / limit.rate

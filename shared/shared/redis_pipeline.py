@@ -8,6 +8,7 @@ everything on it fails, and until a new one has answered all requests fail at on
 import asyncio
 import hashlib
 import random
+import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, 
 GRACE = 0.005  # seconds between suspicion and time-out: the answer may lie unread after a stall
 BACK_OFF = (0.02, 0.5)  # seconds before a new attempt: first, most
 
+_RUN = re.compile(rb"^run_id:(\w+)", re.MULTILINE).search
 Part = str | bytes | int | float
 
 
@@ -90,6 +92,7 @@ class _Connection(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._suspect: _Waiting | None = None
+        self.server = ""  # its run
         self._heard = 0.0  # when something last came, in the loop's time
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
@@ -176,7 +179,8 @@ class _Connection(asyncio.Protocol):
 class Pipeline:
     """One connection, kept open. ``timeout`` and ``connect_timeout`` in seconds.
 
-    Opens itself at the first request, on that request's event loop.
+    Opens itself at the first request, on that request's event loop. ``?direct=1`` in the URL says
+    that a connection ends with the server it was opened to: no proxy keeps it for the next one.
     """
 
     def __init__(
@@ -188,6 +192,7 @@ class Pipeline:
         scripts: Iterable[Script] = (),
     ) -> None:
         self._target: dict[str, Any] = dict(parse_url(url))
+        self._direct = self._target.get("direct") == "1"
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._scripts = tuple(scripts)
@@ -198,6 +203,11 @@ class Pipeline:
     @property
     def connected(self) -> bool:
         return self._connection is not None
+
+    @property
+    def server(self) -> str:
+        """The run of the server that a call sent now will reach; '' when only it can tell."""
+        return self._connection.server if self._direct and self._connection is not None else ""
 
     async def run(self, commands: bytes, expected: int) -> list[Any]:
         """Send packed commands together; the replies, errors among them as values.
@@ -222,10 +232,11 @@ class Pipeline:
         Raises Away, Failed (of the script; errors of the others are values).
         """
         commands = b"".join((call.packed, *more)) if more else call.packed
-        replies = await self.run(commands, 1 + len(more))
+        connection = self._connection or await self._first()
+        replies = await connection.send(commands, 1 + len(more))
         if isinstance(replies[0], hiredis.ReplyError) and str(replies[0]).startswith("NOSCRIPT"):
             whole = pack("EVAL", call.script.text, len(call.keys), *call.keys, *call.arguments)
-            replies[:1] = await self.run(whole, 1)
+            replies[:1] = await connection.send(whole, 1)
         checked(replies[0])
         return replies
 
@@ -300,10 +311,12 @@ class Pipeline:
         if target.get("password") is not None:
             user = (target["username"],) if target.get("username") else ()
             commands.insert(0, pack("AUTH", *user, target["password"]))
-        commands.append(pack("PING"))
+        commands.append(pack("INFO", "server"))
         replies = await connection.send(b"".join(commands), len(commands), self._connect_timeout)
         for reply in replies:
             checked(reply)
+        found = _RUN(bytes(replies[-1]))
+        connection.server = found[1].decode() if found is not None else ""
         connection.forget_time_out()
 
 

@@ -220,9 +220,8 @@ class Invalidation:
         if failpoints.is_off("stamps.reach"):  # as if this process were cut off from Redis
             return None
         try:
-            run, alive, _epoch = await self._redis.script(
-                RAISE, (self._key,), [*announced, *(f"c:{topic}" for topic in topics)]
-            )
+            raised = [self._redis.server, *announced, *(f"c:{topic}" for topic in topics)]
+            run, alive, _epoch = await self._redis.script(RAISE, (self._key,), raised)
         except (Away, Failed):
             return None
         return run.decode() if alive else None

@@ -336,6 +336,33 @@ async def test_with_several_servers_only_the_named_one_counts(redis: Redis) -> N
     assert waited == [False, True, True]
 
 
+async def test_without_a_proxy_a_connection_knows_the_run_of_its_server() -> None:
+    prefix = f"test:{uuid4().hex}:"
+    async with private_server() as first:
+        cache = AnswerCache(first.url + "?direct=1", prefix)
+        granter, plain = Granter(first.url, prefix, life=60), Pipeline(first.url, timeout=1)
+        assert await granter.grant(await granter.clock(FEED), Seen(FEED, 1, 1, ()))
+        assert await cache.store("x", await cache.ask([]), [ARTICLES], b"body", 60)
+        assert (await cache.ask([], entries=["x"])).hit is not None
+        dump = {key: await plain.command("DUMP", key) for key in await plain.command("KEYS", "*")}
+        port = int(first.url.rpartition(":")[2])
+        await plain.close()
+        await granter.close()
+    async with private_server(port) as second:
+        plain = Pipeline(second.url, timeout=1)
+        for key, held in dump.items():
+            await plain.command("RESTORE", key, 0, held)
+
+        async def heard() -> bool:
+            return not (await cache.ask([])).away
+
+        await eventually(heard, what="the cache reaches the second server")
+        asked = await cache.ask([], entries=["x"])
+        assert (asked.epoch, asked.hit) == (None, None)
+        await plain.close()
+        await cache.close()
+
+
 async def test_a_grant_raises_what_writers_did_not(redis: Redis) -> None:
     await redis.grant(1)
     asked = await redis.cache.ask([])

@@ -1,7 +1,8 @@
 -- One round trip of the gateway: rate limits, the lease, changed topics, remembered answers.
 --
 -- KEYS  state, the records of answers, the rate limits' buckets
--- ARGV  number of records, number of topics, `c:<topic>` …, then per bucket: interval and burst in µs
+-- ARGV  number of records, number of topics, run of this server if the caller knows it, else '',
+--       `c:<topic>` …, then per bucket: interval and burst in µs
 -- Reply {µs to wait}, when a limit refuses; {0}, when no lease of this very server is alive; else
 --       {0, epoch, stamp, number of the first valid record (0 none, -1 one that is out of date), its
 --       nonce, 1 while some change is announced (else 0), changed …}
@@ -13,7 +14,7 @@ local records, topics = tonumber(ARGV[1]), tonumber(ARGV[2])
 -- all in one: a call costs more here than what it does
 local found = #KEYS > 1 and redis.call('MGET', unpack(KEYS, 2)) or {}
 
-local argument = 3 + topics
+local argument = 4 + topics
 for bucket = 2 + records, #KEYS do
   local interval, burst = tonumber(ARGV[argument]), tonumber(ARGV[argument + 1])
   argument = argument + 2
@@ -26,10 +27,13 @@ for bucket = 2 + records, #KEYS do
 end
 
 local state = redis.call(
-  'HMGET', KEYS[1], 'epoch', 'run', 'until', 'g', 'c:all', unpack(ARGV, 3, 2 + topics))
+  'HMGET', KEYS[1], 'epoch', 'run', 'until', 'g', 'c:all', unpack(ARGV, 4, 3 + topics))
 if not state[1] or not state[3] or tonumber(state[3]) <= now then return {0} end
--- Asked each time: behind a proxy the connection may outlive the server it was opened to.
-if state[2] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') then return {0} end
+-- Asked each time: behind a proxy the connection may outlive the server it was opened to. Without
+-- one the caller knows its server, and is spared what costs as much as all the rest.
+local run = ARGV[3]
+if run == '' then run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') end
+if state[2] ~= run then return {0} end
 
 local all = tonumber(state[5] or 0)
 local later, past = tonumber(state[4]) + 1, string.format('(%.0f', now)
@@ -39,7 +43,7 @@ if some and coming('c:all') then all = later end
 local reply = {0, state[1], tonumber(state[4]), 0, '', some and 1 or 0}
 for topic = 1, topics do
   local changed = math.max(all, tonumber(state[5 + topic] or 0))
-  if some and coming(ARGV[2 + topic]) then changed = later end
+  if some and coming(ARGV[3 + topic]) then changed = later end
   reply[6 + topic] = changed
 end
 
