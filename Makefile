@@ -109,8 +109,12 @@ prove-backlog: $(VENV)/.dev  ## ENTRIES (1000000) wait for a relay: it catches u
 prove-streams: $(VENV)/.dev  ## STREAMS (2000) idle readers of the activity: what they cost
 	@$(RUN) -m prove.streams $(or $(STREAMS),2000) $(or $(SECONDS),60)
 
-prove-timing: $(VENV)/.dev  ## ROUNDS (200) sign-ins and resets of each kind: time tells no address
-	@$(RUN) -m prove.timing $(or $(ROUNDS),200)
+prove-timing: $(VENV)/.dev  ## ROUNDS (1000) of each kind: time tells no address and nothing hidden
+	@$(RUN) -m prove.timing $(or $(ROUNDS),1000)
+
+prove-rising: $(VENV)/.dev  ## SEQUENCES (20000) of requests raise nobody; 1000 races for the last administrator
+	@RACES=1000 $(RUN) -m local_cluster.throwaway -- $(RUN) -m pytest -q -s --timeout=0 auth-service/tests/test_nobody_rises.py -k "remove_each_other"
+	@SEQUENCES=$(or $(SEQUENCES),20000) $(RUN) -m local_cluster.throwaway -- $(RUN) -m pytest -q -s --timeout=0 tests/acceptance/test_nobody_rises.py
 
 prove-reads: $(VENV)/.dev  ## READS (1000000) while everything breaks: none stale; MUTATION=lease|epoch|order|announcement finds some
 	@$(RUN) -m prove.reads $(or $(READS),1000000) $(MUTATION)
@@ -118,4 +122,4 @@ prove-reads: $(VENV)/.dev  ## READS (1000000) while everything breaks: none stal
 prove-schema: $(VENV)/.dev  ## columns change every second under load for SECONDS (300): no fault, nothing stale
 	@$(RUN) -m prove.schema $(or $(SECONDS),300)
 
-.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed prove-backlog prove-streams prove-timing prove-reads prove-schema prove-uploads prove-rights images
+.PHONY: help setup up down ps logs token users env lint check test bench prove-fuzz prove-feed prove-backlog prove-streams prove-timing prove-reads prove-rising prove-schema prove-uploads prove-rights images

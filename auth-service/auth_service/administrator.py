@@ -1,7 +1,8 @@
 """``python -m auth_service.administrator``: makes the first administrator; prints what it made.
 
-Run again, it changes nothing. The output is one JSON object: ``email``, ``user`` and ``token``
-(null where an administrator was there and DIRECTOIRE_ADMIN_TOKEN is not set).
+Run again, it changes nothing. The output is one JSON object: ``email``, ``user``, ``token``
+(null where an administrator was there and DIRECTOIRE_ADMIN_TOKEN is not set) and ``first_password``
+(null where he has a password): a token for ``auth/reset-password``, good once and for an hour.
 """
 
 import asyncio
@@ -13,8 +14,10 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from auth_service.operations.administrators import Bootstrapped, ensure_administrator
+from auth_service.operations.links import RESET_LIFE
 from shared.database import Database
 from shared.errors import ApiError
+from shared.secret_settings import ChosenToken, ServerUrl
 from shared.settings import load_settings
 from shared.stamps import Invalidation, note_reader
 
@@ -24,12 +27,12 @@ class AdministratorSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    database_url: SecretStr
-    redis_url: SecretStr | None = None  # without it a replaced token may live on for a moment
+    database_url: ServerUrl
+    redis_url: ServerUrl | None = None  # without it a replaced token may live on for a moment
     redis_prefix: str = "directoire:"
     directoire_admin_email: str = Field(min_length=3, max_length=128)
-    directoire_admin_password: SecretStr
-    directoire_admin_token: SecretStr | None = None
+    directoire_admin_password: SecretStr = SecretStr("")  # empty: he sets one, by a token once
+    directoire_admin_token: ChosenToken = SecretStr("")  # empty: made at random
 
 
 def main() -> None:
@@ -42,8 +45,17 @@ def main() -> None:
         "email": made.administrator.email,
         "user": made.administrator.user,
         "token": made.token,
+        "first_password": _first_password(made),
     }
     sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+
+
+def _first_password(made: Bootstrapped) -> dict[str, object] | None:
+    """How the administrator sets it."""
+    if made.password_token is None:
+        return None
+    body = {"token": made.password_token, "password": ""}
+    return {"post": "/api/1.1/auth/reset-password", "body": body, "seconds": RESET_LIFE}
 
 
 async def bootstrap(settings: AdministratorSettings) -> Bootstrapped:
@@ -54,7 +66,7 @@ async def bootstrap(settings: AdministratorSettings) -> Bootstrapped:
             database,
             settings.directoire_admin_email,
             settings.directoire_admin_password.get_secret_value(),
-            (token.get_secret_value() or None) if token else None,
+            token.get_secret_value() or None,
         )
         if made.replaced and settings.redis_url is not None:
             await _void(settings.redis_url.get_secret_value(), settings, database, made)

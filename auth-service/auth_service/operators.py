@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 
 import msgspec
-from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from auth_service.operations import recovery
@@ -24,6 +23,7 @@ from shared.changes import Changes
 from shared.database import Database
 from shared.errors import ApiError
 from shared.identity import generate_keys
+from shared.secret_settings import ServerUrl
 from shared.settings import load_settings
 from shared.stamps import Invalidation, note_reader
 
@@ -33,8 +33,8 @@ class OperatorSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    database_url: SecretStr
-    redis_url: SecretStr
+    database_url: ServerUrl
+    redis_url: ServerUrl
     redis_prefix: str = "directoire:"
 
 

@@ -4,8 +4,10 @@ import asyncio
 import os
 from typing import Final
 
-from aiohttp import web
+from aiohttp import StreamReader, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.edge import Edge
@@ -14,6 +16,16 @@ from shared.errors import ApiError, InvalidRequest
 from shared.http import failure
 
 _READ_BUFFER: Final = 128 * 1024  # bytes of a body waiting for its service; twice that at most
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: RequestHandler,
+    writer: AbstractStreamWriter,
+    task: "asyncio.Task[None]",
+) -> web.BaseRequest:
+    return _Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
 class HeadTooLarge(ApiError):
@@ -44,9 +56,16 @@ class _Connection(RequestHandler):
         return response
 
 
+class _Request(web.BaseRequest):
+    """aiohttp's request, whose answers do not tell what server this is, and of which version."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        response.headers.pop(hdrs.SERVER, None)
+
+
 class EdgeServer(web.Server):
     def __init__(self, edge: Edge, settings: Settings) -> None:
-        super().__init__(edge.handle, handler_cancellation=True)
+        super().__init__(edge.handle, handler_cancellation=True, request_factory=_request)
         self._settings = settings
 
     def __call__(self) -> RequestHandler:

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
+from shared.secret_settings import ServerUrl
 from shared.settings import CommonSettings
 
 Addresses = Annotated[tuple[str, ...], NoDecode]  # comma separated
@@ -19,7 +20,7 @@ Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
 class Settings(CommonSettings):
     """Times in seconds, sizes in bytes, rates in requests a second."""
 
-    redis_url: SecretStr
+    redis_url: ServerUrl
     redis_prefix: str = "directoire:"
     identity_private_key: SecretStr  # PEM, Ed25519
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 
 import asyncpg
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schema_service.store import schema
@@ -20,6 +20,7 @@ from shared.changes import Changes
 from shared.context import Actor
 from shared.database import Database
 from shared.errors import ApiError
+from shared.secret_settings import ServerUrl
 from shared.settings import load_settings
 from shared.sql import fixed
 from shared.stamps import Invalidation, note_reader, table_topic
@@ -30,8 +31,8 @@ class AdoptSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    database_url: SecretStr
-    redis_url: SecretStr
+    database_url: ServerUrl
+    redis_url: ServerUrl
     redis_prefix: str = "directoire:"
     statement_timeout: float = Field(default=3600.0, gt=0)  # seconds: large tables are counted
 

@@ -4,6 +4,7 @@ One hash takes some 30 ms of a core and 19 MiB; more at a time than there are co
 """
 
 import asyncio
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Final
@@ -13,12 +14,18 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from shared.errors import InvalidValue, Unavailable
+from shared.guessable import guesses
 
 MIN_CHARACTERS: Final = 15  # the password is the only factor: NIST SP 800-63B-4
 MAX_CHARACTERS: Final = 1024
+MIN_GUESSES: Final = 7.0  # powers of ten; whoever guesses here is slowed to one a minute
 THREADS: Final = 2
 MAX_WAITING: Final = 200  # hashes; whoever comes later is asked to come again
 
+_EASY: Final = (
+    "This password is too easy to guess: it is made of common passwords, of your own address or"
+    " name, or of what is repeated. Four words that have nothing to do with each other are good."
+)
 _BCRYPT: Final = ("$2a$", "$2b$", "$2y$")  # how Directus 6 kept passwords
 
 _hashers: Final = {  # at first the least that OWASP asks for
@@ -27,8 +34,11 @@ _hashers: Final = {  # at first the least that OWASP asks for
 _waiting = asyncio.Semaphore(MAX_WAITING)
 
 
-def check_password(password: str) -> None:
-    """Raises InvalidValue for a password that is too easy to guess."""
+def check_password(password: str, own: Iterable[str] = ()) -> None:
+    """Raises InvalidValue for a password that is too easy to guess; takes some half a millisecond.
+
+    ``own`` is what is known of the user: the address, the names.
+    """
     if len(password) < MIN_CHARACTERS:
         message = f"A password has at least {MIN_CHARACTERS} characters."
         raise InvalidValue(message, field="password")
@@ -37,6 +47,8 @@ def check_password(password: str) -> None:
     if len(set(password)) < 5:
         message = "A password of so few different characters is too easy to guess."
         raise InvalidValue(message, field="password")
+    if guesses(password, own) < MIN_GUESSES:
+        raise InvalidValue(_EASY, field="password")
 
 
 def set_cost(*, time_cost: int, memory_cost: int, parallelism: int) -> None:

@@ -42,6 +42,7 @@ _FLOOR: Final[Mapping[str, Levels]] = {
 _ADMINISTRATORS_WRITE: Final = frozenset(
     {
         "directus_privileges",
+        "directus_groups",
         "directus_tables",
         "directus_columns",
         "directus_activity",

@@ -8,8 +8,10 @@ import os
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.secret_settings import ServerUrl
 
 
 class CommonSettings(BaseSettings):
@@ -28,8 +30,8 @@ class CommonSettings(BaseSettings):
 class ServiceSettings(CommonSettings):
     """What every service behind the gateway reads."""
 
-    database_url: SecretStr
-    redis_url: SecretStr
+    database_url: ServerUrl
+    redis_url: ServerUrl
     redis_prefix: str = "directoire:"
     identity_public_keys: str  # a JWK set, JSON
     pool_size: int = Field(default=8, ge=1, le=200)  # connections to PostgreSQL

@@ -32,10 +32,15 @@ Computed = Callable[[Sql], Sql]  # alias of the table → the value of a field
 Values = dict[str, Any]  # column → value, as the body gave it
 
 
-class Transaction(Protocol):
-    """The Change a write runs in."""
+class Reader(Protocol):
+    """A database, or the Change a write runs in."""
 
     async def fetchrow(self, sql: Sql) -> Any: ...
+
+
+class Transaction(Reader, Protocol):
+    """The Change a write runs in."""
+
     async def fetch(self, sql: Sql) -> list[Any]: ...
     async def execute(self, sql: Sql) -> str: ...
     def touch(self, *topics: str) -> None: ...
@@ -105,6 +110,7 @@ _TOKEN: Final = re.compile(r"[\x21-\x7e]{8,255}")
 _GRAVATAR: Final = "https://www.gravatar.com/avatar/"
 # Of others these may be changed by administrators only: each is a way into the account.
 _WAYS_IN: Final = ("email", "password", "token")
+_OWN_WORDS: Final = ("email", "first_name", "last_name")
 
 
 def _column(name: str) -> Computed:
@@ -167,12 +173,16 @@ async def _prepare_user(context: Context, values: Values, key: int | None) -> Pr
     if "email" in values or key is None:
         values["email"] = _email(values.get("email"))
     digest = None if token in (None, "") else _digest(token)
-    password_hash = None if password in (None, "") else await _hash(password)
+    own = [str(values.get(name) or "") for name in _OWN_WORDS]
+    password_hash = None if password in (None, "") else await _hash(password, own)
     removes = _leaves_administrators(values)
+    guarded = removes or not principal.is_admin or password_hash is not None
 
     async def before(change: Transaction) -> None:
-        if key is not None:
-            await _guard_administrators(context, change, [key], removes=removes)
+        assert key is not None
+        await _guard_administrators(context, change, [key], removes=removes)
+        if password_hash is not None:
+            check_password(str(password), await own_words(change, key))
 
     async def after(change: Transaction, stored: int) -> None:
         change.touch(f"u:{stored}")
@@ -185,16 +195,22 @@ async def _prepare_user(context: Context, values: Values, key: int | None) -> Pr
 
     return Prepared(
         values,
-        before=before if key is not None and (removes or not principal.is_admin) else None,
+        before=before if key is not None and guarded else None,
         after=after if password_hash or digest else None,
         echo={"token": token} if digest else {},
     )
 
 
-async def _hash(password: object) -> str:
+async def own_words(reader: Reader, user: int) -> list[str]:
+    """What everybody who knows a user tries first as the password."""
+    row = await reader.fetchrow(fixed(QUERIES["own_words"], user))
+    return [] if row is None else [word or "" for word in row]
+
+
+async def _hash(password: object, own: Sequence[str]) -> str:
     if not isinstance(password, str):
         raise InvalidValue("A password is text.", field="password")
-    check_password(password)
+    check_password(password, own)
     return await hash_soon(password)
 
 

@@ -11,6 +11,9 @@ SELECT count(*) FILTER (WHERE active = 1 AND NOT id = ANY ($1::int[])) AS remain
   FROM public.directus_users
  WHERE "group" = 1;
 
+-- own_words
+SELECT email, first_name, last_name FROM public.directus_users WHERE id = $1;
+
 -- set_password
 INSERT INTO directoire.credentials (user_id, password_hash)
 VALUES ($1, $2)

@@ -8,7 +8,7 @@ from shared import failpoints
 from shared.settings import InvalidSettings, ServiceSettings, load_settings
 
 GOOD = {
-    "DATABASE_URL": "postgresql://user:secret@host/db",
+    "DATABASE_URL": "postgresql://user:secret-of-many-words@host/db",
     "REDIS_URL": "redis://host",
     "IDENTITY_PUBLIC_KEYS": "{}",
 }
@@ -70,3 +70,38 @@ async def test_a_fail_point_does_what_it_was_told() -> None:
         assert not failpoints.is_off("a")
     finally:
         failpoints.arm("", allowed=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", ""),
+        ("DATABASE_URL", "postgresql://"),
+        ("DATABASE_URL", "postgresql://postgres:postgres@database/x"),
+        ("DATABASE_URL", "postgresql://directus:Directus2024!@database/x"),
+        ("DATABASE_URL", "postgresql://u:short@database/x"),
+        ("REDIS_URL", ""),
+        ("REDIS_URL", "cache:6379"),
+        ("REDIS_URL", "redis://:p%61ssword@cache"),
+        ("REDIS_URL", "redis://:1234@10.0.0.7:6379"),
+    ],
+)
+def test_a_secret_that_is_none_is_refused_and_not_told(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    for each, good in GOOD.items():
+        environment.setenv(each, good)
+    environment.setenv(name, value)
+    with pytest.raises(InvalidSettings) as refusal:
+        load_settings(ServiceSettings)
+    message = str(refusal.value)
+    assert name in message
+    assert not value or value not in message
+
+
+def test_a_server_on_this_machine_may_go_without(environment: pytest.MonkeyPatch) -> None:
+    for each, good in GOOD.items():
+        environment.setenv(each, good)
+    for url in ("redis://127.0.0.1", "redis://:x@localhost", "unix:///run/redis.sock"):
+        environment.setenv("REDIS_URL", url)
+        assert load_settings(ServiceSettings).redis_url.get_secret_value() == url

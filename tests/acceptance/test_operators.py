@@ -5,6 +5,8 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from office import Office
@@ -17,8 +19,8 @@ pytestmark = pytest.mark.xdist_group("at-once")
 PASSWORD = "a password nobody guesses"
 
 
-async def operate(office: Office, *arguments: str, typed: str = "") -> str:
-    """What ``python -m auth_service.operators`` says; it must succeed."""
+async def operate(office: Office, *arguments: str, typed: str = "", fails: bool = False) -> str:
+    """What ``python -m auth_service.operators`` says; it must succeed, or fail."""
     cluster = office.cluster
     urls = {name: cluster.urls[name] for name in ("DATABASE_URL", "REDIS_URL")}
     process = await asyncio.create_subprocess_exec(
@@ -28,8 +30,12 @@ async def operate(office: Office, *arguments: str, typed: str = "") -> str:
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await process.communicate(typed.encode())
-    assert process.returncode == 0, said.decode()
+    assert (process.returncode != 0) is fails, said.decode()
     return said.decode()
+
+
+def inodes(files: Iterable[str]) -> list[int]:
+    return [Path(path).stat().st_ino for path in files]
 
 
 async def signs_in(api: Api, email: str, password: str) -> int:
@@ -46,6 +52,8 @@ async def test_a_lost_administrator_password_is_set_anew(office: Office, unique:
     answer = await office.admin.as_(None).post("auth/request-token", signing_in)
     former = office.admin.as_(answer.data["token"])
     assert (await former.get("users/me")).status == 200
+    said = await operate(office, "set-password", email, typed=f"{email} 2024\n", fails=True)
+    assert "too easy to guess" in said
     said = await operate(office, "set-password", email, typed=f"{PASSWORD}\n")
     assert email in said
     assert PASSWORD not in said
@@ -69,6 +77,7 @@ async def test_keys_turn_under_load_and_nobody_is_refused(office: Office) -> Non
     home = Home(office.cluster.data)
     files = (str(home.secret_file(PRIVATE_KEY)), str(home.secret_file(PUBLIC_KEYS)))
     former = {path: home.secret(path) for path in (PRIVATE_KEY, PUBLIC_KEYS)}
+    mounted = inodes(files)
     gateways = office.everywhere(office.admin)
     paths = ("tables", "users?limit=1", "settings", "files?limit=1", "activity?limit=1")
     statuses: Counter[int] = Counter()
@@ -95,6 +104,7 @@ async def test_keys_turn_under_load_and_nobody_is_refused(office: Office) -> Non
         turning = False
     assert set(statuses) == {200}, statuses
     assert home.secret(PRIVATE_KEY) != former[PRIVATE_KEY]
+    assert inodes(files) == mounted, "a container that has one of them mounted sees it"
     (old,) = json.loads(former[PUBLIC_KEYS])["keys"]
     (new,) = json.loads(home.secret(PUBLIC_KEYS))["keys"]
     assert new["kid"] != old["kid"]

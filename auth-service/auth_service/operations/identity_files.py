@@ -4,7 +4,6 @@ At every moment the services believe the key that the gateway signs with: they a
 one first, and of the end of the old one when nothing signed with it is good any more.
 """
 
-import shutil
 import time
 from pathlib import Path
 from typing import Final
@@ -39,9 +38,12 @@ def _key_set(keys: list[dict[str, str]]) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """In one step: nobody reads half a key."""
-    half = path.with_name(f"{path.name}.half")
-    half.touch(mode=0o600)
-    half.write_text(text, encoding="utf-8")
-    shutil.copymode(path, half)
-    half.replace(path)
+    """Write into the file itself: a container that has this one file mounted goes on with the
+    former one where another takes its place. Who reads half a key keeps what it has and looks
+    again; a copy lies beside it until all is written.
+    """
+    copy = path.with_name(f"{path.name}.new")
+    copy.touch(mode=0o600)
+    copy.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+    copy.unlink()

@@ -19,6 +19,7 @@ from shared.changes import Changes
 from shared.errors import InvalidRequest
 from shared.mail import queue_mail, render
 from shared.passwords import check_password
+from shared.system_tables import own_words
 
 RESET_LIFE: Final = 3600  # seconds
 ANSWERED_AFTER: Final = 0.1  # seconds; what is done meanwhile takes some five milliseconds
@@ -47,10 +48,10 @@ async def set_password(
     Raises InvalidRequest for a token that is not good, InvalidValue for a password that is too
     easy.
     """
-    check_password(password)
     found = await links.user_of(changes.database, _digest(token))
     if found is None:
         raise InvalidRequest("This token is not good (any more).", field="token")
+    check_password(password, await own_words(changes.database, found))
     password_hash = await passwords.hashed(password)
     async with changes.transaction(signing_in.actor_of(found, request_id)) as change:
         used = await links.use(change, _digest(token))

@@ -8,16 +8,17 @@ from shared.changes import Changes
 from shared.errors import NotFound
 from shared.identity import generate_keys
 from shared.passwords import check_password, hash_soon
+from shared.system_tables import own_words
 
 _BY: Final = "operator"
 
 
 async def set_password(changes: Changes, email: str, password: str) -> None:
     """Set a password and end what was signed in with the old one. Raises NotFound, InvalidValue."""
-    check_password(password)
     account = await accounts.find(changes.database, email, None)
     if account is None:
         raise NotFound(f"Nobody has the address {email}.")
+    check_password(password, await own_words(changes.database, account.user))
     password_hash = await hash_soon(password)
     async with changes.transaction(signing_in.actor_of(0, _BY)) as change:
         change.touch(f"u:{account.user}")

@@ -26,15 +26,25 @@ async def find(session: Session) -> Administrator | None:
     return Administrator(row["id"], row["email"]) if row else None
 
 
-async def create(session: Session, email: str, password_hash: str) -> Administrator:
-    """An active administrator; a user who has the address already becomes one."""
+async def create(session: Session, email: str, password_hash: str | None) -> Administrator:
+    """An active administrator; a user who has the address already becomes one, without a password
+    that he had before.
+    """
     user = await session.fetchval(fixed(QUERIES["user_of"], email))
     if user is None:
         user = await session.fetchval(fixed(QUERIES["create"], email, ADMINISTRATORS))
     else:
         await session.execute(fixed(QUERIES["promote"], user, ADMINISTRATORS))
-    await session.execute(fixed(QUERIES["set_password"], user, password_hash))
+    await session.execute(fixed(QUERIES["forget_password"], user))
+    if password_hash is not None:
+        await session.execute(fixed(QUERIES["set_password"], user, password_hash))
     return Administrator(user, email)
+
+
+async def make_reset(session: Session, user: int, digest: bytes, life: int) -> bool:
+    """Whether the user has no password: then the token sets one within ``life`` seconds."""
+    await session.execute(fixed(QUERIES["forget_resets"], user))
+    return await session.fetchval(fixed(QUERIES["make_reset"], user, digest, life)) is not None
 
 
 async def set_token(session: Session, user: int, digest: bytes, name: str) -> bool:

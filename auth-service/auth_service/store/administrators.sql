@@ -29,13 +29,26 @@ INSERT INTO public.directus_users (active, first_name, last_name, email, "group"
 VALUES (1, 'Admin', 'User', $1, $2)
 RETURNING id;
 
+-- forget_password
+DELETE FROM directoire.credentials WHERE user_id = $1;
+
 -- set_password
 -- The hash ($2) of a user's ($1) password.
 INSERT INTO directoire.credentials (user_id, password_hash)
-VALUES ($1, $2)
-    ON CONFLICT (user_id) DO UPDATE
-   SET password_hash = excluded.password_hash,
-       changed_at = now();
+VALUES ($1, $2);
+
+-- forget_resets
+DELETE FROM directoire.links
+ WHERE user_id = $1
+   AND purpose = 'reset'
+   AND NOT EXISTS (SELECT FROM directoire.credentials WHERE user_id = $1);
+
+-- make_reset
+-- A token ($2 its digest), good for $3 seconds, with which a user ($1) who has no password sets one.
+INSERT INTO directoire.links (sha256, user_id, purpose, expires_at)
+SELECT $2, $1, 'reset', now() + $3::int * interval '1 second'
+ WHERE NOT EXISTS (SELECT FROM directoire.credentials WHERE user_id = $1)
+RETURNING user_id;
 
 -- set_token
 -- Keeps the digest ($2) of a named ($3) token of a user ($1), in the place of the former one;

@@ -1,0 +1,59 @@
+"""Secrets in settings: none is empty, short or one that everybody knows. Promise S17.
+
+A server on this machine (loopback, a unix socket) may go without: a stranger does not reach it.
+"""
+
+from ipaddress import ip_address
+from typing import Annotated, Final
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, SecretStr
+
+MIN_PASSWORD: Final = 8  # characters of a server's password
+MIN_TOKEN: Final = 20  # of a token that an operator chooses
+_KNOWN: Final = frozenset({
+    "admin", "changeme", "default", "directoire", "directus", "example", "guest", "minioadmin",
+    "passw0rd", "password", "postgres", "postgresql", "rabbitmq", "redis", "root", "secret", "test",
+})  # fmt: skip
+_LIKE_NUMBERS: Final = "0123456789!-_"  # what is added to these
+
+
+def is_known(secret: str) -> bool:
+    """Whether everybody tries it: a default of some server, whatever numbers follow."""
+    return secret.casefold().rstrip(_LIKE_NUMBERS) in _KNOWN
+
+
+def _check_server(value: SecretStr) -> SecretStr:
+    """The address of a server. Raises ValueError, without the address in it."""
+    try:
+        parts = urlsplit(value.get_secret_value())
+        host, password = parts.hostname or "", unquote(parts.password or "")
+    except ValueError:
+        raise ValueError("this is no address of a server") from None
+    if not parts.scheme or not value.get_secret_value().partition("://")[2]:
+        raise ValueError("the address of a server is needed, scheme://user:password@host")
+    if not password or _is_here(host):
+        return value
+    if is_known(password):
+        raise ValueError("its password is one that everybody knows")
+    if len(password) < MIN_PASSWORD:
+        raise ValueError(f"its password has fewer than {MIN_PASSWORD} characters")
+    return value
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in ("", "localhost")
+
+
+def _check_token(value: SecretStr) -> SecretStr:
+    token = value.get_secret_value()
+    if token and (len(token) < MIN_TOKEN or is_known(token) or len(set(token)) < 8):
+        raise ValueError(f"a token has {MIN_TOKEN} characters or more that nobody can guess")
+    return value
+
+
+ServerUrl = Annotated[SecretStr, AfterValidator(_check_server)]
+ChosenToken = Annotated[SecretStr, AfterValidator(_check_token)]  # or empty, for none

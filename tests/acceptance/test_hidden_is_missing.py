@@ -1,0 +1,135 @@
+"""What is there but hidden, and what is not there, get one answer: 500 pairs. Promise S18.
+
+Status, body and headers are compared, but for the name or number that was asked for, which both
+have alike long, and what tells one request from another.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import asyncpg
+import pytest
+from people import make_group, make_user
+from wire import Api, Reply
+
+from local_cluster.cluster import Cluster
+
+pytestmark = pytest.mark.xdist_group("acceptance")
+
+EACH: Final = 25  # hidden rows, files, users and bookmarks
+TABLES: Final = 5
+MARK: Final = "kept from view"
+ITS_OWN: Final = {"date", "x-request-id", "cache-status", "server-timing"}
+
+
+@dataclass(frozen=True)
+class Question:
+    method: str
+    path: str  # with {} for what is asked for
+    body: Any = None
+
+
+def of_one(path: str, body: Any) -> list[Question]:
+    return [
+        Question("GET", path),
+        Question("PUT", path, body),
+        Question("PATCH", path, body),
+        Question("DELETE", path),
+    ]
+
+
+ROWS: Final = of_one("tables/{table}/rows/{{}}", {"title": "x"})
+FILES: Final = [*of_one("files/{}", {"title": "x"}), Question("GET", "files/{}/link")]
+USERS: Final = of_one("users/{}", {"first_name": "x"})
+BOOKMARKS: Final = of_one("bookmarks/{}", {"title": "x"})
+OF_TABLES: Final = [
+    *of_one("tables/{}", {"comment": "x"}),
+    *of_one("tables/{}/rows/1", {"title": "x"}),
+    *of_one("tables/{}/columns/title", {"comment": "x"}),
+    Question("GET", "tables/{}/rows"),
+    Question("GET", "tables/{}/rows?filters[title][eq]=x&order[title]=asc"),
+    Question("POST", "tables/{}/rows", {"title": "x"}),
+    Question("POST", "tables/{}/rows/bulk", {"rows": [{"title": "x"}]}),
+    Question("GET", "tables/{}/columns"),
+    Question("POST", "tables/{}/columns", {"column_name": "c", "data_type": "INT"}),
+    Question("GET", "tables/{}/typeahead?columns=title&q=x"),
+    Question("GET", "tables/{}/preferences"),
+]
+
+
+def said(reply: Reply, name: object) -> tuple[int, str, dict[str, str]]:
+    """An answer without the name that was asked for and what is its own."""
+    body = reply.content.decode()
+    if reply.json is not None and isinstance(reply.json.get("error"), dict):
+        body = body.replace(str(reply.json["error"].get("request_id")), "-")
+    headers = {k.lower(): v for k, v in reply.headers.items() if k.lower() not in ITS_OWN}
+    return reply.status, body.replace(str(name), "{}"), headers
+
+
+async def compare(caller: Api, question: Question, hidden: object, missing: object) -> None:
+    answers: list[tuple[int, str, dict[str, str]]] = []
+    for name in (hidden, missing):
+        path = question.path.format(name)
+        reply = await caller.send(question.method, path, json=question.body)
+        answers.append(said(reply, name))
+    assert answers[0] == answers[1], (question, hidden, missing)
+    assert MARK not in answers[0][1], (question, answers[0])
+
+
+async def unused(connection: asyncpg.Connection, table: str, taken: Sequence[int]) -> Iterator[int]:
+    """Numbers as long as the given ones that no row has, from the largest one down."""
+    rows = await connection.fetch(f'SELECT id FROM "{table}"')
+    there = {row["id"] for row in rows}
+    most = 10 ** len(str(max(taken)))
+    return (number for number in range(most - 1, most // 10 - 1, -1) if number not in there)
+
+
+async def test_what_is_hidden_answers_like_what_is_missing(
+    api: Api, cluster: Cluster, unique: str
+) -> None:
+    table = await api.make_table(f"shy_{unique}", title="VARCHAR:50", owner="INT")
+    assert (await api.put(f"tables/{table}", {"user_create_column": "owner"})).status == 200
+    own: dict[str, object] = {f"allow_{what}": 1 for what in ("view", "edit", "delete", "add")}
+    rights = {table: own, "directus_files": own, "directus_bookmarks": own}
+    group = await make_group(api, f"Shy {unique}", rights)
+    caller, _ = await make_user(api, f"shy-{unique}", group)
+    pairs = 0
+    ids: dict[str, list[int]] = {"rows": [], "files": [], "users": [], "bookmarks": []}
+    for n in range(EACH):
+        user = {"email": f"h{n}-{unique}@example.com", "group": 1, "last_name": MARK}
+        made = {
+            "rows": ("tables/{table}/rows", {"title": MARK, "active": 1}),
+            "files": ("files", {"name": f"h{n}.txt", "title": MARK, "data": "dA=="}),
+            "users": ("users", user),
+            "bookmarks": ("bookmarks", {"title": MARK, "url": f"/{unique}/{n}"}),
+        }
+        for kind, (path, body) in made.items():
+            ids[kind].append((await api.post(path.format(table=table), body)).data["id"])
+    connection = await asyncpg.connect(cluster.urls["DATABASE_URL"])
+    asked = {"rows": ROWS, "files": FILES, "users": USERS, "bookmarks": BOOKMARKS}
+    stored = {"rows": table} | {
+        kind: f"directus_{kind}" for kind in ("files", "users", "bookmarks")
+    }
+    for kind, questions in asked.items():
+        longest = [number for number in ids[kind] if len(str(number)) == len(str(ids[kind][-1]))]
+        missing = list(islice(await unused(connection, stored[kind], longest), len(longest)))
+        turns = -(-EACH // len(longest))  # where fewer are as long as the last, more often each
+        for hidden, not_there in list(zip(longest, missing, strict=True)) * turns:
+            for question in questions:
+                path = question.path.format(table=table) if kind == "rows" else question.path
+                await compare(
+                    caller, Question(question.method, path, question.body), hidden, not_there
+                )
+                pairs += 1
+    await connection.close()
+    for number in range(TABLES):
+        hidden = await api.make_table(f"hid{number}_{unique}", title="VARCHAR:50")
+        await api.post(f"tables/{hidden}/rows", {"title": MARK, "active": 1})
+        for question in OF_TABLES:
+            await compare(caller, question, hidden, f"mis{number}_{unique}")
+            pairs += 1
+    assert pairs >= 500
+    rows = await api.get(f"tables/{table}/rows?columns=title")
+    assert [row["title"] for row in rows.data] == [MARK] * EACH, "and nothing was changed"
