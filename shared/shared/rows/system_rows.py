@@ -67,8 +67,8 @@ async def _prepare(
     if key is None and to.key.name in given:
         key = stored(to.key, given[to.key.name])
     exists = key is not None and await database.fetchval(write.seen(to.table, to.key, [key], EMPTY))
-    if existing is not None and not exists:
-        raise no_record(to, existing)
+    if existing is not None and not (exists and await _may_know(database, context, to, existing)):
+        raise no_record(to, existing)  # before the rules, whose refusals tell that it is there
     prepared = await to.system.prepare(context, dict(given), key if exists else None)
     values = cast(to, {n: v for n, v in prepared.values.items() if n in to.table.columns})
     if not exists:
@@ -76,6 +76,16 @@ async def _prepare(
     elif not to.rights.edit:
         may_change_at_all(to, values)
     return _Ready(prepared, values, key, exists)
+
+
+async def _may_know(database: Database, context: Context, to: Writer, key: object) -> bool:
+    """Whether the caller may see a row that is there, or change it unseen."""
+    if context.principal.is_admin or await sees(database, to, [key]):
+        return True
+    editable = to.rights.edit_condition(to.user, TABLE)
+    return to.rights.edit > 0 and await database.fetchval(
+        write.seen(to.table, to.key, [key], editable)
+    )
 
 
 async def _store_system(change: Change, to: Writer, row: _Ready) -> Any:
