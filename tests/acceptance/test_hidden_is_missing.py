@@ -4,6 +4,7 @@ Status, body and headers are compared, but for the name or number that was asked
 have alike long, and what tells one request from another.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -65,7 +66,8 @@ def said(reply: Reply, name: object) -> tuple[int, str, dict[str, str]]:
     if reply.json is not None and isinstance(reply.json.get("error"), dict):
         body = body.replace(str(reply.json["error"].get("request_id")), "-")
     headers = {k.lower(): v for k, v in reply.headers.items() if k.lower() not in ITS_OWN}
-    return reply.status, body.replace(str(name), "{}"), headers
+    asked = re.compile(rf"(?<![0-9a-z_]){re.escape(str(name))}(?![0-9a-z_])")
+    return reply.status, asked.sub("{}", body), headers
 
 
 async def compare(caller: Api, question: Question, hidden: object, missing: object) -> None:

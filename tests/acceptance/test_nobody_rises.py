@@ -51,7 +51,6 @@ GRAPH: Final = {
     " WHERE c.user_id = ANY (others) ORDER BY c.user_id",
     "owners": "SELECT t.table_name, t.user_create_column, t.status_column FROM directus_tables t,"
     " given ORDER BY t.table_name",
-    "settings": "SELECT s.collection, s.name FROM directus_settings s, given ORDER BY 1, 2",
 }
 Graph = dict[str, list[tuple[Any, ...]]]
 
