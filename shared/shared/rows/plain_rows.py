@@ -27,6 +27,8 @@ from shared.sql import EMPTY, Sql, raw
 
 def _batches(to: Writer, rows: Sequence[Mapping[str, object]]) -> list[Batch]:
     """Runs of rows that one statement can write: same columns, same new status, no key twice."""
+    if len(rows) == 1:
+        return [batch_of(to, rows)]
 
     def shape(row: Mapping[str, object]) -> tuple[object, ...]:
         status = to.status

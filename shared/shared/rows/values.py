@@ -170,8 +170,8 @@ def _refuse_huge(number: Decimal) -> None:
 
 
 def _integer(column: Column, value: Any) -> object:
-    number = _number(value)
-    if number != number.to_integral_value():
+    number = value if type(value) is int else _number(value)  # most are: Decimal is slow
+    if isinstance(number, Decimal) and number != number.to_integral_value():
         raise Unfit("it takes whole numbers")
     limit = _RANGES.get(column.pg_type, 2**31)
     if not -limit <= number < limit:
@@ -327,8 +327,12 @@ _READERS: Final[Mapping[Kind, Callable[[Column, Any], object]]] = {
 
 
 def _compared_integer(column: Column, text: str) -> Typed:
-    number = _number(text)
     limit = _RANGES.get(column.pg_type)
+    if limit is not None and len(text) < 10 and text.isdecimal() and text.isascii():
+        whole = int(text)
+        if whole < limit:
+            return column.pg_type, whole
+    number = _number(text)
     if number != number.to_integral_value() or limit is None or not -limit <= number < limit:
         return "numeric", number
     return column.pg_type, int(number)
