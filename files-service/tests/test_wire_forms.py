@@ -1,10 +1,13 @@
 """Base64, names and ranges, as clients send them."""
 
 import base64
+import binascii
 import random
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from files_service.operations.base64_data import decode, split_data
 from files_service.operations.names import bare_name, stem_for
@@ -32,11 +35,36 @@ async def test_base64_of_any_length_is_decoded_in_slices(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["A", "AAAA=", "AA==AAAA", "AA==" + "A" * 300_000, "ab!d", "äbcd", "=", "===="]
+    "text",
+    ["A", "AAAA=", "AA==AAAA", "AA==" + "A" * 300_000, "ab!d", "äbcd", "=", "====", "AAAA===="],
 )
 async def test_what_is_no_base64_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         await decoded(text)
+
+
+def strictly(text: bytes) -> bytes | None:
+    """What the standard library makes of it, which takes four paddings for none; None: nothing."""
+    try:
+        decoded = binascii.a2b_base64(text, strict_mode=True)
+        return None if text.endswith(b"====") else decoded
+    except binascii.Error:
+        return None
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from("AAAABbz9+/=!\0\v\x7fé"), max_size=24).map("".join))
+async def test_what_is_decoded_and_what_is_refused_is_as_the_standard_library_has_it(
+    text: str,
+) -> None:
+    raw = text.encode()
+    wanted = strictly(raw + b"=" * (-len(raw) % 4))
+    if wanted is not None:
+        assert await decoded(text) == wanted
+        return
+    with pytest.raises(InvalidRequest, match="not valid base64") as refused:
+        await decoded(text)
+    assert refused.value.field == "data"
 
 
 def test_a_data_uri_tells_its_type() -> None:

@@ -1,8 +1,10 @@
 """The ``data`` of a file: a data URI or bare base64, decoded a piece at a time."""
 
-from binascii import Error, a2b_base64
+from binascii import Error
 from collections.abc import AsyncIterator
 from typing import Final
+
+from pybase64 import b64decode
 
 from shared.errors import InvalidRequest
 
@@ -10,6 +12,7 @@ _LONGEST_PREFIX: Final = 1024  # characters of a data URI before its comma
 # A form turns + into a blank; line breaks are common; some encoders write the URL alphabet.
 _REPAIR: Final = bytes.maketrans(b" -_", b"++/")
 _BREAKS: Final = b"\r\n\t"
+_ODD: Final = tuple(bytes((character,)) for character in b" -_\r\n\t")
 
 
 def split_data(data: str) -> tuple[str | None, str]:
@@ -53,18 +56,24 @@ async def decode(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     ended = False
     try:
         async for raw in pieces:
-            piece = carried + raw.translate(_REPAIR, _BREAKS)
+            piece = carried + _plain(raw)
             whole = len(piece) - len(piece) % 4
             carried = piece[whole:]
             if whole:
                 _not_after_the_end(ended)
                 ended = piece[whole - 1 : whole] == b"="
-                yield a2b_base64(piece[:whole], strict_mode=True)
+                yield b64decode(piece[:whole], validate=True)
         if carried:
             _not_after_the_end(ended)
-            yield a2b_base64(carried + b"=" * (-len(carried) % 4), strict_mode=True)
+            yield b64decode(carried + b"=" * (-len(carried) % 4), validate=True)
     except Error as error:
         raise InvalidRequest(f"data is not valid base64: {error}", field="data") from error
+
+
+def _plain(text: bytes) -> bytes:
+    """In the alphabet of RFC 4648; to look costs a sixth of what to translate does."""
+    odd = any(character in text for character in _ODD)
+    return text.translate(_REPAIR, _BREAKS) if odd else text
 
 
 def _not_after_the_end(ended: bool) -> None:
