@@ -95,7 +95,7 @@ prove-fuzz: $(VENV)/.dev  ## hostile requests for SECONDS (600): no fault of our
 	@$(RUN) -m prove.fuzz $(or $(SECONDS),600) $(SEED)
 
 prove-rights: $(VENV)/.dev  ## the rights matrix, and what is taken away, long; SECONDS bounds the latter
-	@RIGHTS_REQUESTS=$(or $(REQUESTS),100000) RIGHTS_ROUNDS=10000 RIGHTS_PAUSED=0.02 RIGHTS_SECONDS=$(or $(SECONDS),inf) $(RUN) -m local_cluster.throwaway -- $(RUN) -m pytest -q -s --timeout=0 items-service/tests/test_rights_matrix.py tests/acceptance/test_at_once.py
+	@RIGHTS_REQUESTS=$(or $(REQUESTS),100000) RIGHTS_ROUNDS=$(or $(ROUNDS),10000) RIGHTS_LANES=$(or $(LANES),12) RIGHTS_PAUSED=0.02 RIGHTS_SECONDS=$(or $(SECONDS),inf) $(RUN) -m local_cluster.throwaway -- $(RUN) -m pytest -q -s --timeout=0 items-service/tests/test_rights_matrix.py tests/acceptance/test_at_once.py
 
 images:  ## one image a service
 	@for service in $(IMAGES); do docker build -f $$service/Dockerfile -t directoire/$$service . || exit 1; done

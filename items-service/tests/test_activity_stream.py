@@ -200,6 +200,10 @@ RECORD = "SELECT directoire.record_entry('directus_users', '7', {}, '{{}}', '{{\
         raw("UPDATE directus_groups SET description = 'X' WHERE id = 5"),
         raw("UPDATE directoire.tokens SET last_used = now() WHERE user_id = 7"),
         raw("DELETE FROM directoire.tokens WHERE user_id = 7 AND name = 'other'"),
+        raw(
+            'UPDATE directus_users SET "group" = 9 WHERE id = 7; UPDATE directus_users'
+            ' SET "group" = 5 WHERE id = 7'
+        ),  # what the relay tells of late
         raw(RECORD.format("'LOGIN'")),  # a sign-in, or one that failed
         raw(RECORD.format("'UPDATE'")),  # a password or another token was set
     ],

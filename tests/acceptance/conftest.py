@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from aiosmtpd.controller import Controller
 from mail_sink import Mailbox
-from office import Office
+from office import FAULTS, Office
 from wire import PROXY, Api
 
 from local_cluster.cluster import Cluster
@@ -77,9 +77,12 @@ async def office(session: aiohttp.ClientSession) -> AsyncGenerator[Office]:
         database_url=with_database(server("DATABASE_URL"), f"office_{uuid4().hex}"),
         amqp_url=server("AMQP_URL"),
         replicas=dict.fromkeys((*kinds, "settings-service"), 2),
+        environment={"RATE_PER_TOKEN": "100000", "RATE_PER_ADDRESS": "100000"} | FAULTS,
     ) as cluster:
         admin = Api(session, cluster.base_url, cluster.token)
-        yield Office(admin, cluster.gateway_urls, cluster)
+        office = Office(admin, cluster.gateway_urls, cluster)
+        yield office
+        office.lines.close()
 
 
 def say_nothing(_what: str, _done: int, _of: int) -> None:

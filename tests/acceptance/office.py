@@ -2,15 +2,22 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import aiohttp
+from lines import Lines
 from wire import Api
 
 from local_cluster.cluster import Cluster
+
+# what makes it hold at once → the fail-point that switches it off
+_OFF: Final = {"": "", "principals": "principals.holds=off"}  # gateways ask whether it still holds
+MUTATION: Final = os.environ.get("RIGHTS_MUTATION", "")
+FAULTS: Final = {"FAILPOINTS": _OFF[MUTATION], "FAILPOINTS_ALLOWED": "1"} if MUTATION else {}
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class Office:
     admin: Api
     gateways: list[str]
     cluster: Cluster
+    lines: Lines = field(default_factory=Lines)
 
     async def lane(self, number: int) -> Lane:
         admin = self.admin
@@ -81,13 +89,15 @@ class Listener:
             self.ended.set()
             self.heard.set()
 
-    def rows_of(self, table: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["table_name"] == table]
+    def rows_of(self, table: str, text: str) -> list[dict[str, Any]]:
+        """What was told of rows of this table that hold ``text``."""
+        found = [event for event in self.events if event["table_name"] == table]
+        return [event for event in found if text in str(event)]
 
-    async def until_told_of(self, table: str) -> None:
-        """Everything that was written before the last row of this table has come by then."""
+    async def until_told_of(self, table: str, text: str) -> None:
+        """Everything that was written before that row of this table has come by then."""
         async with asyncio.timeout(60):
-            while not self.rows_of(table) and not self.ended.is_set():
+            while not self.rows_of(table, text) and not self.ended.is_set():
                 self.heard.clear()
                 await self.heard.wait()
 

@@ -178,11 +178,7 @@ class Feed:
         after = self._position
         told = await self._database.fetchrow(fixed(QUERIES["told"], after, until))
         assert told is not None
-        self._end_those(set(told["ended"]), set(told["groups"]))
-        doubted = set(told["doubted"])
-        await self._end_void_tokens(
-            [x for x in self._listeners if str(x.principal.user) in doubted]
-        )
+        await self._end_those(set(told["users"]), set(told["groups"]))
         # from here on newcomers catch up to `until` by themselves
         self._position = until
         live = [listener for listener in self._listeners if listener.live]
@@ -257,11 +253,19 @@ class Feed:
 
     # ── who may not listen any longer ─────────────────────────────────────────────────────────────
 
-    def _end_those(self, users: set[str], groups: set[str]) -> None:
+    async def _end_those(self, users: set[str], groups: set[str]) -> None:
+        """Of a user in doubt the streams whose token is not his any more; of a group all.
+
+        An entry may be older than the stream: he is asked for as he is now.
+        """
+        doubted: list[Listener] = []
         for listener in self._listeners:
             principal = listener.principal
-            if str(principal.user) in users or str(principal.group) in groups:
+            if str(principal.group) in groups:
                 listener.end("token")
+            elif str(principal.user) in users:
+                doubted.append(listener)
+        await self._end_void_tokens(doubted)
 
     async def _check_tokens(self) -> None:
         """Tokens expire without a change, and the feed may stand still."""

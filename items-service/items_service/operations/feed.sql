@@ -9,16 +9,14 @@ SELECT r.position AS head,
 SELECT position FROM directoire.relay;
 
 -- told
--- Which tables the positions above $1 up to $2 tell of, and whom they concern as callers. Ended: a
--- user that is gone, disabled or moved, a group whose addresses changed. In doubt: a user of whom an
--- entry says no column changed; that is a token that is void, or nothing (a password or a token set).
+-- Which tables the positions above $1 up to $2 tell of, and which callers they put in doubt: a user
+-- that is gone, disabled or moved, or whose entry says that no column changed (a token that is void,
+-- or nothing: a password was set), and groups whose addresses changed.
 SELECT coalesce(array_agg(DISTINCT a.table_name), '{}') AS tables,
        coalesce(array_agg(DISTINCT a.row_id) FILTER (
            WHERE a.table_name = 'directus_users'
-             AND (a.action = 'DELETE' OR a.before ?| '{active,group}')), '{}') AS ended,
-       coalesce(array_agg(DISTINCT a.row_id) FILTER (
-           WHERE a.table_name = 'directus_users'
-             AND a.action = 'UPDATE' AND a.before = '{}'), '{}') AS doubted,
+             AND (a.action = 'DELETE' OR a.before ?| '{active,group}'
+                  OR a.action = 'UPDATE' AND a.before = '{}')), '{}') AS users,
        coalesce(array_agg(DISTINCT a.row_id) FILTER (
            WHERE a.table_name = 'directus_groups'
              AND (a.action = 'DELETE' OR a.before ? 'restrict_to_ip_whitelist')), '{}') AS groups
