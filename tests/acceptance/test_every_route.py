@@ -4,6 +4,7 @@ The routes are those of the services' own tables, so a new one is asked as well;
 anybody, or to any token, is declared here. Source: promises S1, S10.
 """
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -187,7 +188,7 @@ def forged() -> Mapping[str, dict[str, str]]:
     return {
         "nothing": {},
         "garbage": {"Authorization": "Bearer garbage"},
-        "two carriers": {"Authorization": "Basic Z2FyYmFnZTo="},
+        "the other carrier": {"Authorization": "Basic Z2FyYmFnZTo="},
         "internal headers": inside,
     }
 
@@ -204,6 +205,78 @@ async def test_no_route_answers_a_stranger(vault: Vault, kind: str) -> None:
         assert reply.status == (404 if inner else 401), (call, reply.content)
         asked += 1
     assert asked > 600
+    assert await vault.shown() == before
+
+
+@dataclass(frozen=True)
+class Former:
+    """A credential that was good, and is not any more, or not like this."""
+
+    token: str | None
+    headers: Mapping[str, str]
+    query: str = ""
+
+
+async def formers(api: Api) -> Mapping[str, Former]:
+    """Each of an administrator, or of a group that may do all; by what became of it."""
+    made: dict[str, Former] = {}
+    password = "amber lorries climb slowly"
+    levels: dict[str, object] = {
+        "allow_view": 2,
+        "allow_add": 2,
+        "allow_edit": 2,
+        "allow_delete": 2,
+    }
+    for name in ("disabled", "drafted", "deleted", "gone"):
+        caller, user = await make_user(api, f"former-{name}", 1, password=password)
+        assert (await caller.get("users")).status == 200
+        made[name] = Former(caller.token, {})
+        status = {"disabled": {"active": 0}, "drafted": {"active": 2}}.get(name)
+        if status:
+            assert (await api.put(f"tables/directus_users/rows/{user}", status)).status == 200
+        else:
+            soft = "?soft=1" if name == "gone" else ""
+            done = await api.delete(f"tables/directus_users/rows/{user}{soft}")
+            assert done.status == 200, done.json
+    listed = await make_group(api, "Elsewhere", {"directus_files": levels})
+    caller, _ = await make_user(api, "former-elsewhere", listed)
+    assert (await caller.get("users")).status == 200
+    await api.patch(f"groups/{listed}", {"restrict_to_ip_whitelist": "203.0.113.9"})
+    made["not on the group's list"] = Former(caller.token, {})
+    caller, user = await make_user(api, "former-signed-in", 1, password=password)
+    brief = await api.post(f"users/{user}/tokens", {"name": "brief", "expires_in": 1})
+    made["expired"] = Former(brief.data["token"], {})
+    token, other = str(caller.token), chr(ord(str(caller.token)[-1]) ^ 1)
+    made["tampered with"] = Former(token[:-1] + other, {})
+    made["cut"] = Former(token[:-1], {})
+    made["in a cookie"] = Former(None, {"Cookie": f"access_token={token}; token={token}"})
+    made["in another header"] = Former(None, {"X-Access-Token": token, "X-Api-Key": token})
+    made["of another scheme"] = Former(None, {"Authorization": f"Token {token}"})
+    made["beside garbage in the query"] = Former(token, {}, "?access_token=garbage")
+    made["of the user's name"] = Former(None, {"Authorization": "Basic YWRtaW46YWRtaW4="})
+    async with asyncio.timeout(20):  # the second that the brief one lives
+        while (await api.as_(made["expired"].token).get("users")).status == 200:
+            pass
+    return made
+
+
+async def test_no_route_answers_a_token_that_is_none_any_more(vault: Vault) -> None:
+    before, asked = await vault.shown(), 0
+    kinds = await formers(vault.admin)
+
+    async def ask(call: Call, what: str, former: Former) -> None:
+        reply = await vault.admin.as_(former.token).send(
+            call.method, call.path + former.query, json=body_of(call), headers=former.headers
+        )
+        inner = call.path.startswith("/internal")
+        assert reply.status == (404 if inner else 401), (call, what, reply.content)
+
+    for call in calls(vault.values):
+        if call.public or call.path.startswith("/api/1/"):
+            continue
+        await asyncio.gather(*(ask(call, what, former) for what, former in kinds.items()))
+        asked += len(kinds)
+    assert asked > 4000
     assert await vault.shown() == before
 
 
