@@ -159,7 +159,7 @@ class Servers:
             "redis.conf",
             f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {data}\n"
             f'save ""\nappendonly no\nloglevel warning\ndaemonize no\nlogfile ""\n'
-            "maxmemory 256mb\nmaxmemory-policy allkeys-lru\n",
+            "maxmemory 256mb\nmaxmemory-policy volatile-lru\n",
         )
 
         async def start() -> Child:

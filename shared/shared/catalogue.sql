@@ -96,34 +96,49 @@ keys AS MATERIALIZED (
      WHERE n = 0 OR i.indisprimary
      GROUP BY i.indrelid, i.indkey[n]
 ),
+described AS MATERIALIZED (
+    SELECT objoid, objsubid, description
+      FROM pg_description
+     WHERE objoid = ANY (ARRAY(SELECT oid FROM relations))
+       AND classoid = 'pg_class'::regclass AND objsubid > 0
+),
+types AS MATERIALIZED (
+    SELECT t.oid, t.oid AS base, t.typname::text AS pg_type, t.typtype = 'e' AS has_labels,
+           NULL::int AS typmod, false AS not_null
+      FROM pg_type t
+     WHERE t.typtype <> 'd'
+     UNION ALL
+    SELECT d.oid, t.oid, t.typname::text, t.typtype = 'e', d.typmod, d.not_null
+      FROM domains d JOIN pg_type t ON t.oid = d.base AND t.typtype <> 'd'
+),
 attributes AS MATERIALIZED (
     SELECT a.attrelid AS oid,
            r.name AS table_name,
            a.attname::text AS column_name,
            a.attnum::int AS position,
-           base.typname::text AS pg_type,
-           coalesce(d.typmod, a.atttypmod) AS typmod,
-           CASE WHEN base.typtype = 'e'
+           t.pg_type,
+           coalesce(t.typmod, a.atttypmod) AS typmod,
+           CASE WHEN t.has_labels
                 THEN (SELECT json_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum
-                       WHERE enumtypid = base.oid)::text END AS labels,
-           NOT (a.attnotnull OR coalesce(d.not_null, false)) AS nullable,
+                       WHERE enumtypid = t.base)::text END AS labels,
+           NOT (a.attnotnull OR t.not_null) AS nullable,
            a.attidentity <> '' AS identity,
            a.attgenerated <> '' AS generated,
-           pg_get_expr(v.adbin, v.adrelid) AS default_expression,
+           CASE WHEN a.atthasdef
+                THEN (SELECT pg_get_expr(v.adbin, v.adrelid) FROM pg_attrdef v
+                       WHERE v.adrelid = a.attrelid AND v.adnum = a.attnum) END
+               AS default_expression,
            CASE k.rank WHEN 1 THEN 'PRI' WHEN 2 THEN 'UNI' WHEN 3 THEN 'MUL' ELSE '' END AS key,
            o.description
-      FROM relations r
-      JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+      FROM pg_attribute a
+      JOIN relations r ON r.oid = a.attrelid
+      JOIN types t ON t.oid = a.atttypid
+      LEFT JOIN keys k ON k.indrelid = a.attrelid AND k.attnum = a.attnum
+      LEFT JOIN described o ON o.objoid = a.attrelid AND o.objsubid = a.attnum
+     WHERE a.attrelid = ANY (ARRAY(SELECT oid FROM relations))
+       AND a.attnum > 0 AND NOT a.attisdropped
        -- where bytes are kept is the server's own (reading 55)
        AND (r.name, a.attname) <> ('directus_files', 'storage_key')
-      LEFT JOIN (SELECT domains.* FROM domains
-                   JOIN pg_type t ON t.oid = domains.base AND t.typtype <> 'd') d
-             ON d.oid = a.atttypid
-      JOIN pg_type base ON base.oid = coalesce(d.base, a.atttypid)
-      LEFT JOIN pg_attrdef v ON v.adrelid = a.attrelid AND v.adnum = a.attnum
-      LEFT JOIN keys k ON k.indrelid = a.attrelid AND k.attnum = a.attnum
-      LEFT JOIN pg_description o
-             ON o.objoid = r.oid AND o.classoid = 'pg_class'::regclass AND o.objsubid = a.attnum
 )
 SELECT a.oid,
        coalesce(a.table_name, m.table_name) AS table_name,
