@@ -30,6 +30,7 @@ class _Line:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.fresh = True
 
     async def ask(self, request: bytes) -> Heard:
         self._writer.write(request)
@@ -62,7 +63,14 @@ class Lines:
             line = _Line(*await asyncio.open_connection(address.hostname, address.port))
             self._all.append(line)
         async with asyncio.timeout(60):
-            heard = await line.ask(request.encode())
+            try:
+                heard = await line.ask(request.encode())
+            except (asyncio.IncompleteReadError, ConnectionResetError):
+                if line.fresh:
+                    raise
+                free.clear()  # idle for so long that the gateway has closed it, and maybe others
+                return await self.get(caller, path)
+        line.fresh = False
         free.append(line)
         return heard
 
