@@ -20,6 +20,7 @@ import pytest_asyncio
 from rights_world import SHAPES, USERS, WORDS, WORLD, Embedding, Model, Row, World
 
 from items_service.app import make_app
+from items_service.operations import export_query
 from items_service.operations.export_query import plan_export
 from items_service.operations.exporting import Export, export_rows
 from items_service.settings import Settings
@@ -28,7 +29,8 @@ from shared.context import Context
 from shared.database import Database
 from shared.errors import ApiError, InvalidRequest
 from shared.rights import TableRights
-from shared.rows import access, activity, relations, through
+from shared.rows import access, activity, plain_rows, plan, read, relations, through
+from shared.rows.writer import Writer
 from shared.service import IDENTITY_HEADER, KNOWLEDGE
 from shared.sql import EMPTY, Sql, param, raw
 from shared.testing import SIGNER, environment, serving
@@ -59,6 +61,7 @@ class Asked:
     )
     further: list[Callable[[Row], bool]] = field(default_factory=list[Callable[[Row], bool]])
     orders: list[tuple[str, bool]] = field(default_factory=list[tuple[str, bool]])
+    groups: list[str] = field(default_factory=list[str])
     columns: set[str] | None = None
     embedding: Embedding = field(default_factory=Embedding)
     limit: int = 200
@@ -83,6 +86,11 @@ class Asked:
             return (not alternatives or any(alternatives)) and all(t(row) for t in self.further)
 
         rows = [row for row in self.model.visible() if fits(row)]
+        if self.groups:  # the first of each combination
+            firsts: dict[tuple[Any, ...], Row] = {}
+            for row in rows:
+                firsts.setdefault(tuple(row[name] for name in self.groups), row)
+            rows = [*firsts.values()]
         for name, descending in reversed(self.orders):
             rows.sort(
                 key=lambda row, name=name: (row[name] is not None, _least(row[name])),
@@ -143,6 +151,11 @@ def _add_order_and_page(asked: Asked, names: Sequence[str]) -> None:
         asked.query.append(form.format(name, "DESC" if descending else "ASC"))
         if asked.know(name):
             asked.orders = [(name, descending)]
+    if chance.random() < 0.15:
+        asked.groups = chance.sample(names, chance.choice((1, 1, 2)))
+        asked.query.append("group_by=" + ",".join(asked.groups))
+        known = [asked.know(name) for name in asked.groups]
+        asked.groups = asked.groups if all(known) else []
     if chance.random() < 0.3:
         asked.limit, asked.offset = chance.choice((0, 1, 3, 10)), chance.choice((0, 1, 5))
         asked.query.append(f"limit={asked.limit}&offset={asked.offset}")
@@ -816,6 +829,34 @@ def _reads_all(context: Context, table: Table) -> activity.Reader | None:
     return reader and replace(reader, everything=True)
 
 
+def _sees_all(real: Callable[..., Any]) -> Callable[..., Any]:
+    """A plan whose own rows are all the table's."""
+    return lambda *args, **more: replace(real(*args, **more), visible=EMPTY)
+
+
+def _counts_all(real: Callable[..., Any]) -> Callable[..., Any]:
+    def counts(where: access.Access, query: object, _visible: Sql) -> object:
+        return real(where, query, EMPTY)
+
+    return counts
+
+
+def _anything(*_: object) -> None:
+    """In the place of what would refuse."""
+
+
+def _forgotten(value: object) -> property:
+    return property(lambda _self: value, _anything)
+
+
+def _edited_by_another(rights: TableRights, user: int, alias: Sql) -> Sql:
+    return rights.condition("edit", user + 1, alias)
+
+
+def _deleted_by_another(rights: TableRights, user: int, alias: Sql) -> Sql:
+    return rights.condition("delete", user + 1, alias)
+
+
 # what is forgotten → where it is decided, and what decides instead
 MUTANTS: Final[Mapping[str, Sequence[tuple[Any, str, Any]]]] = {
     "rows that may be seen": [(TableRights, "view_condition", _all_rows)],
@@ -835,6 +876,15 @@ MUTANTS: Final[Mapping[str, Sequence[tuple[Any, str, Any]]]] = {
     "entries of the activity": [(activity, "_visible", _every_entry)],
     "columns of entries": [(activity, "_cut", _whole)],
     "what a row was before": [(activity, "_reader", _reads_all)],
+    "rows of a list": [(read, "plan_list", _sees_all(read.plan_list))],
+    "rows of an item": [(read, "plan_item", _sees_all(read.plan_item))],
+    "rows of an export": [(export_query, "plan_access", _sees_all(export_query.plan_access))],
+    "rows that are counted": [(plan, "_counts", _counts_all(vars(plan)["_counts"]))],
+    "columns that may be written": [(TableRights, "write_blacklist", _forgotten(frozenset()))],
+    "rows that a writer may see": [(Writer, "visible", _forgotten(EMPTY))],
+    "the user in rows to edit": [(TableRights, "edit_condition", _edited_by_another)],
+    "the user in rows to delete": [(TableRights, "delete_condition", _deleted_by_another)],
+    "the status of a new row": [(plain_rows, "may_add", _anything)],
 }  # fmt: skip
 
 
