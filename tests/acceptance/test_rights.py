@@ -120,3 +120,22 @@ async def test_a_right_taken_away_is_gone_with_the_reply(api: Api, office: Offic
             assert reply.status == 403
         else:
             assert len(reply.data) == (2 if level == 1 else 3)
+
+
+@pytest.mark.parametrize("edits", [1, 0])
+async def test_what_is_deleted_may_be_deleted_again(api: Api, office: Office, edits: int) -> None:
+    row = (await office.ann.get(f"tables/{office.table}/rows")).data[0]["id"]
+    path = f"tables/{office.table}/rows/{row}"
+    right = f"privileges/{office.group}/{office.privilege}"
+    assert (await api.put(right, {"allow_edit": edits})).status == 200
+    assert (await office.ann.delete(f"{path}?soft=1")).json["success"] is True
+    stored = (await api.get(path)).data
+    assert stored["active"] == 0
+    again = await office.ann.delete(f"{path}?soft=1")
+    assert (again.status, again.json["success"]) == (200, True)
+    for method in ("PUT", "PATCH"):
+        reply = await office.ann.send(method, path, json={"active": 0})
+        assert (reply.status, reply.data["active"]) == (200, 0), reply.json
+    assert (await api.get(path)).data == stored
+    assert (await api.put(right, {"allow_edit": 0, "allow_delete": 0})).status == 200
+    assert (await office.ann.put(path, {"active": 0})).status == 403
