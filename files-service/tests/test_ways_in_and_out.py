@@ -594,6 +594,11 @@ async def test_thumbnails_are_made_once_and_go_with_their_picture(
     _, made = await service.post("files", {"name": f"x{ending}", "data": data})
     file = made["data"]
     assert (file["width"], file["height"]) == (400, 300)
+
+    async def is_made() -> bool:
+        return await database.fetchval(raw("SELECT count(*) FROM directoire.thumbnails")) == 1
+
+    await eventually(is_made, what="the thumbnail that nobody asked for yet")
     seen: Any = pyvips.Image.new_from_buffer(await get(service, file["thumbnail_url"]), "")
     assert (seen.width, seen.height) == (200, 200)
     name = file["name"]
