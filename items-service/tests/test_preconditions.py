@@ -32,6 +32,10 @@ def test_what_headers_say() -> None:
     assert precondition(None, "*") == Precondition(absent=True)
     several = precondition('"12.ab", W/"13.cd", "x", "14.ef"', None)
     assert several == Precondition(("12", "14"), exists=True)
+    digest = "0a" * 16
+    assert precondition(f'"{digest}.ab", "{digest}0.ab"', None) == Precondition(
+        (digest,), exists=True
+    )
     assert precondition('"12.ab" nonsense', None) == Precondition((), exists=True)
     assert tag_matches('W/"a", "b"', '"a"')
     assert tag_matches("*", '"a"')
@@ -144,5 +148,5 @@ async def test_who_may_not_change_a_row_is_not_told_of_its_version(own_shop: Sho
         stranger = shop.as_(Principal(user=9, group=9))
         assert await write(stranger, "PUT", f"{notes}/3", {"text": "x"}, If_Match=seen) == 403
     assert await write(clerk, "PUT", f"{notes}/1", {"text": "x"}, If_Match='"1.00"') == 412
-    mine = await tag(shop, f"{notes}/1")
+    mine = await tag(clerk, f"{notes}/1")
     assert await write(clerk, "PUT", f"{notes}/1", {"text": "x"}, If_Match=mine) == 200

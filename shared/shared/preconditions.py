@@ -1,9 +1,10 @@
 """What a write demands of the row it meets (RFC 9110, 13): ``If-Match`` and ``If-None-Match: *``.
 
-The tag of a row is ``"<version>.<digest>"``: the transaction that wrote it last (its ``xmin``) and
-a digest of the answer. A read compares the whole tag; a write compares the version, in the very
-statement that writes. What is no row (a table, a collection of settings) has a digest of its state
-for a version, compared by a write that lets nobody else write meanwhile (``Change.compare``).
+The tag of a row is ``"<version>.<digest>"``: the transaction that wrote it last (its ``xmin``; for
+a caller who may not see all of the row a digest of what he may) and a digest of the answer. A read
+compares the whole tag; a write compares the version, in the very statement that writes. What is no
+row (a table, a collection of settings) has a digest of its state for a version, compared by a write
+that lets nobody else write meanwhile (``Change.compare``).
 """
 
 import re
@@ -16,7 +17,7 @@ import msgspec
 from shared.errors import InvalidRequest, PreconditionFailed
 
 _TAG: Final = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
-_VERSION: Final = re.compile(r"([0-9]{1,20})\.[0-9a-f]+")
+_VERSION: Final = re.compile(r"([0-9]{1,20}|[0-9a-f]{32})\.[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,7 @@ def batch(*rows: dict[str, object]) -> Batch:
         automatic={"net": raw("made()")},
         automatic_update={"net": raw("changed()")},
         actor=ACTOR,
+        version=raw("t.xmin::text"),
     )
 
 

@@ -40,6 +40,57 @@ async def test_a_write_that_has_seen_something_older(api: Api, unique: str) -> N
     assert (await api.delete(path, headers={"If-Match": newest})).status == 200
 
 
+async def test_a_version_tells_nothing_of_a_hidden_column(api: Api, unique: str) -> None:
+    table = await api.make_table(f"masked_{unique}", n="INT", secret="INT")
+    row = f"tables/{table}/rows/1"
+    await api.post(f"tables/{table}/rows", {"n": 1, "secret": 1, "active": 1})
+    group = (await api.post("groups", {"name": f"Masked {unique}"})).data["id"]
+    right = {"table_name": table, "group_id": group, "allow_view": 2, "allow_edit": 2,
+             "allow_delete": 2, "read_field_blacklist": "secret"}  # fmt: skip
+    assert (await api.post(f"privileges/{group}", right)).status == 200
+    user = {"email": f"{unique}@example.org", "group": group, "token": f"secret-{unique}"}
+    assert (await api.post("users", user)).status == 200
+    clerk = api.as_(user["token"])
+    tags = [(await caller.get(row)).headers["ETag"] for caller in (clerk, api)]
+    seen = {"If-Match": tags[0]}
+    assert (await api.put(row, {"secret": 2}, headers={"If-Match": tags[1]})).status == 200
+    assert (await clerk.get(row)).headers["ETag"] == tags[0]
+    assert (await clerk.get(row, headers={"If-None-Match": tags[0]})).status == 304
+    assert (await api.put(row, {"secret": 3}, headers={"If-Match": tags[1]})).status == 412
+    written = await clerk.put(row, {"n": 2}, headers=seen)
+    assert written.status == 200, written.json
+    newer = (await clerk.get(row + "?columns=n")).headers["ETag"]
+    assert written.headers["ETag"].split(".")[0] == newer.split(".")[0] != tags[0].split(".")[0]
+    assert (await api.put(row, {"n": 3}, headers={"If-Match": "*"})).status == 200
+    for stale in (tags[0], newer):
+        assert (await clerk.put(row, {"n": 4}, headers={"If-Match": stale})).status == 412
+        assert (await clerk.put(row, {}, headers={"If-Match": stale})).status == 412
+        assert (await clerk.delete(row, headers={"If-Match": stale})).status == 412
+    now = {"If-Match": (await clerk.get(row)).headers["ETag"]}
+    replies = await asyncio.gather(*(clerk.put(row, {"n": n}, headers=now) for n in range(10, 16)))
+    assert sorted(reply.status for reply in replies) == [200] + [412] * 5
+    newest = next(reply.headers["ETag"] for reply in replies if reply.status == 200)
+    assert (await api.put(row, {"secret": 4})).status == 200
+    assert (await clerk.delete(row, headers={"If-Match": newest})).status == 200
+
+
+async def test_the_version_of_a_user_tells_nothing_of_what_is_his_alone(
+    api: Api, unique: str
+) -> None:
+    group = (await api.post("groups", {"name": f"Peers {unique}"})).data["id"]
+    right = {"table_name": "directus_users", "group_id": group, "allow_view": 2}
+    assert (await api.post(f"privileges/{group}", right)).status == 200
+    body = {"group": group, "email": f"a-{unique}@example.org", "token": f"secret-{unique}"}
+    peer = api.as_(body["token"])
+    assert (await api.post("users", body)).status == 200
+    other = (await api.post("users", {"group": group, "email": f"b-{unique}@example.org"})).data
+    path = f"users/{other['id']}"
+    tag = (await peer.get(path)).headers["ETag"]
+    for change, same in (({"email_messages": 0}, True), ({"first_name": "Ann"}, False)):
+        assert (await api.put(path, change)).status == 200
+        assert ((await peer.get(path)).headers["ETag"] == tag) is same, change
+
+
 @dataclass(frozen=True)
 class Thing:
     """What is read at ``read`` and written at ``path``; ``{name}`` is what ``things`` made."""

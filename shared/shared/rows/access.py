@@ -107,6 +107,21 @@ def visible_fields(context: Context, table: Table) -> dict[str, Field]:
     return shown_columns(where, None)
 
 
+def versioned_by(
+    table: Table, system: SystemTable | None, fields: Mapping[str, Field]
+) -> Mapping[str, Field] | None:
+    """The fields whose values are a row's version; None for a caller who is shown all of the row.
+
+    ``fields`` are all that he may see. His version must not move with what he may not, nor with
+    what no topic tells of.
+    """
+    whole = all(name in fields or column.is_alias for name, column in table.columns.items())
+    if whole and (system is None or not system.personal):
+        return None
+    volatile = system.volatile if system is not None else frozenset[str]()
+    return {name: field for name, field in fields.items() if name not in volatile}
+
+
 def primary_key(table: Table) -> Column:
     if table.primary_key is None:
         raise InvalidRequest(f'The table "{table.name}" has no primary key of one column.')

@@ -29,7 +29,8 @@ from shared.sql import EMPTY, Sql, ident, join, literal, param, raw
 
 KEY: Final = object()  # stands for the key in an item's statement
 
-NO_VERSION: Final = raw('NULL::text AS "?version"')
+NO_VERSION: Final = raw("NULL::text")
+AS_VERSION: Final = raw(' AS "?version"')
 
 _USUAL_LIMITS: Final = frozenset({1, 5, 10, 20, 25, 50, 100, 200, 500, 1000})
 _USUAL_STATUSES: Final = frozenset({"0", "1", "2"})
@@ -82,10 +83,12 @@ def compile_list(plan: ReadPlan) -> Sql:
 def compile_item(plan: ItemPlan) -> Sql:
     """The row with the key KEY."""
     key = operand(plan.key, TABLE) + raw(" = ") + typed((_key_type(plan.key), KEY))
-    version = NO_VERSION if plan.source else row_version(plan.table)
+    version = NO_VERSION if plan.source else row_version(plan.table, plan.versioned_by)
     return (
         raw("SELECT ")
-        + join(", ", [*_shown(plan.table, plan.fields), version, raw('true AS "?found"')])
+        + join(
+            ", ", [*_shown(plan.table, plan.fields), version + AS_VERSION, raw('true AS "?found"')]
+        )
         + raw(" FROM ")
         + (plan.source or table_name(plan.table))
         + raw(" AS t")
@@ -93,11 +96,18 @@ def compile_item(plan: ItemPlan) -> Sql:
     )
 
 
-def row_version(table: Table) -> Sql:
-    """The version of the stored row of alias ``t``, as its tag names it; null where it has none."""
+def row_version(table: Table, by: Mapping[str, Field] | None) -> Sql:
+    """The version of the stored row of alias ``t``, as its tag names it; null where it has none.
+
+    ``by``: see ``access.versioned_by``. What PostgreSQL says of the row as a whole would tell a
+    caller that something changed which is hidden from him: his is a digest of what he is shown.
+    """
     if not table.writable or not table.versioned:
         return NO_VERSION
-    return raw('t.xmin::text AS "?version"')
+    if by is None:
+        return raw("t.xmin::text")
+    shown = [_field(table, field, TABLE) for field in by.values()]
+    return _one_part(raw("md5(ROW(") + join(", ", shown) + raw(")::text)"))
 
 
 def as_json(table: Table, fields: Mapping[str, Field], alias: Sql) -> Sql:
@@ -114,9 +124,13 @@ def where(conditions: Iterable[Sql]) -> Sql:
 
 def shown_fields(table: Table, fields: Mapping[str, Field]) -> Sql:
     """The fields of a row of alias ``t``, as the wire shows them."""
-    shown = join(", ", _shown(table, fields))
-    text, values = shown.render()
-    return shown if values else Sql((text,))  # one part: cheap to add to many statements
+    return _one_part(join(", ", _shown(table, fields)))
+
+
+def _one_part(sql: Sql) -> Sql:
+    """Cheap to add to many statements; what holds parameters stays as it is."""
+    text, values = sql.render()
+    return sql if values else Sql((text,))
 
 
 def _key_type(key: Column) -> str:

@@ -59,6 +59,7 @@ def batch_of(to: Writer, rows: Sequence[Mapping[str, object]]) -> Batch:
         automatic=automatic_values(to, created=True),
         automatic_update=automatic_values(to, created=False),
         actor=to.actor,
+        version=to.version,
     )
 
 
@@ -224,7 +225,8 @@ async def sees(database: Database, to: Writer, keys: Sequence[object]) -> bool:
 
 
 async def unchanged(database: Database, to: Writer, key: object) -> Stored:
-    record = await database.fetchrow(write.item(to.table, to.key, key, to.shown, to.visible))
+    statement = write.item(to.table, to.key, key, to.shown, to.visible, to.version)
+    record = await database.fetchrow(statement)
     if record is None or not to.rights.view:
         raise no_record(to, key)
     shown = as_shown(to, record)

@@ -24,6 +24,7 @@ from shared.rows.access import (
     primary_key,
     relation_path,
     shown_columns,
+    versioned_by,
 )
 from shared.rows.cursor import Cursor, decode, order_fields
 from shared.rows.operators import OPERATORS, RowTest
@@ -157,6 +158,7 @@ class ItemPlan:
     cacheable: bool
     source: Sql = EMPTY
     relations: Relations = NONE
+    versioned_by: Mapping[str, Field] | None = None  # as ``access.versioned_by`` has it
 
 
 def plan_list(context: Context, name: str, query: ListQuery) -> ReadPlan:
@@ -250,6 +252,7 @@ def plan_item(
         cacheable=keeps(where, fields) and relations.cacheable,
         source=where.source,
         relations=relations,
+        versioned_by=versioned_by(where.table, where.system, shown_columns(where, None)),
     )
 
 

@@ -106,7 +106,7 @@ async def _store_system(change: Change, to: Writer, row: _Ready) -> Any:
     change.touch(*to.topics, *topics_of(to.table.name, before, await _image(change, to, key)))
     if row.prepared.after is not None:
         await row.prepared.after(change, key)
-    return await change.fetchrow(write.item(to.table, to.key, key, to.shown, EMPTY))
+    return await change.fetchrow(write.item(to.table, to.key, key, to.shown, EMPTY, to.version))
 
 
 def _system_statement(
@@ -118,7 +118,7 @@ def _system_statement(
         return write.update(batch_of(to, [row]), to.shown, conditions(to, values))
     if exists:
         editable = both(to.rights.edit_condition(to.user, TABLE), to.unchanged)
-        return write.item(to.table, to.key, key, to.shown, both(to.visible, editable))
+        return write.item(to.table, to.key, key, to.shown, both(to.visible, editable), to.version)
     if key is None:
         return write.insert(batch_of(to, [named]), to.shown)
     return write.put(batch_of(to, [row]), to.shown, [raw("false")], add=True, edit=False)

@@ -14,11 +14,12 @@ from shared.catalogue import Column, Table
 from shared.changes import actor_cte
 from shared.context import Actor
 from shared.rows.access import TABLE
-from shared.rows.compile import NO_VERSION, row_version, table_name, where
+from shared.rows.compile import AS_VERSION, NO_VERSION, table_name, where
 from shared.rows.values import array_of, bound, operand, stored_cast, stored_type, typed
 from shared.sql import EMPTY, Sql, ident, join, literal, param, raw
 
 FURTHEST: Final = 1_000_000  # how far one explicit id may move its sequence (reading 57)
+_VERSION: Final = raw(', t."?version"')  # of a row that ``Batch.returning`` gave
 _SEQUENCE_LOCK: Final = 7301  # names the advisory locks of those who move a sequence
 
 Values = Mapping[str, object]  # column name → value as `values.stored` makes it
@@ -35,6 +36,7 @@ class Batch:
     automatic: Mapping[str, Sql]  # on insert
     automatic_update: Mapping[str, Sql]
     actor: Actor
+    version: Sql  # of a row of alias ``t``, by ``compile.row_version``
 
     @property
     def many(self) -> bool:
@@ -42,17 +44,8 @@ class Batch:
 
     @property
     def returning(self) -> Sql:
-        """The stored rows with their versions, which PostgreSQL tells of plain tables only."""
-        if not self.table.versioned:
-            return raw(" RETURNING t.*")
-        return raw(' RETURNING t.*, t.xmin AS "?xmin"')
-
-    @property
-    def version(self) -> Sql:
-        """The version of such a row, as one more field."""
-        if not self.table.versioned:
-            return raw(", ") + NO_VERSION
-        return raw(', t."?xmin"::text AS "?version"')
+        """The stored rows with their versions; the rows of a CTE have no ``xmin`` any more."""
+        return raw(" RETURNING t.*, ") + self.version + AS_VERSION
 
     def inputs(self) -> Sql:
         """The CTEs that the statement takes its rows from."""
@@ -100,7 +93,7 @@ def insert(batch: Batch, shown: Sql) -> Sql:
         + _insert(batch, EMPTY)
         + raw(") SELECT ")
         + shown
-        + batch.version
+        + _VERSION
         + raw(" FROM w AS t")
     )
 
@@ -119,7 +112,7 @@ def put(batch: Batch, shown: Sql, allowed: Sequence[Sql], *, add: bool, edit: bo
         unless = _unless_updated(batch) if edit else EMPTY
         steps.append(raw("inserted AS (") + _insert(batch, unless) + raw(")"))
         parts.append(raw("SELECT * FROM inserted"))
-    shown += batch.version
+    shown += _VERSION
     if add and batch.key.auto_increment:
         shown += raw(", ") + follow(batch.table, batch.key)
     rows = raw("(") + join(" UNION ALL ", parts) + raw(")")
@@ -142,7 +135,7 @@ def update(batch: Batch, shown: Sql, allowed: Sequence[Sql]) -> Sql:
         + _update(batch, allowed)
         + raw(") SELECT ")
         + shown
-        + batch.version
+        + _VERSION
         + raw(" FROM ")
         + batch.in_order(raw("w"))
     )
@@ -157,7 +150,8 @@ def untouched(batch: Batch, shown: Sql, allowed: Sequence[Sql]) -> Sql:
         + raw(" SELECT ")
         + shown
         + raw(", ")
-        + row_version(batch.table)
+        + batch.version
+        + AS_VERSION
         + raw(" FROM ")
         + table_name(batch.table)
         + source
@@ -194,13 +188,16 @@ def seen(table: Table, key: Column, keys: Sequence[object], visible: Sql) -> Sql
     )
 
 
-def item(table: Table, key: Column, value: object, shown: Sql, visible: Sql) -> Sql:
+def item(
+    table: Table, key: Column, value: object, shown: Sql, visible: Sql, version: Sql = NO_VERSION
+) -> Sql:
     """One row as shown."""
     return (
         raw("SELECT ")
         + shown
         + raw(", ")
-        + row_version(table)
+        + version
+        + AS_VERSION
         + raw(" FROM ")
         + table_name(table)
         + raw(" AS t")
@@ -219,13 +216,13 @@ def image(table: Table, key: Column, value: object) -> Sql:
     )
 
 
-def is_version(table: Table, versions: Sequence[str] | None) -> Sql:
-    """The row is still of one of these versions."""
+def is_version(version: Sql, versions: Sequence[str] | None) -> Sql:
+    """The row is still of one of these versions; one without a version is of none."""
     if versions is None:
         return EMPTY
-    if not versions or not table.versioned:
+    if not versions or version == NO_VERSION:
         return raw("false")
-    return raw("t.xmin::text = ANY(") + param(list(versions)) + raw("::text[])")
+    return version + raw(" = ANY(") + param(list(versions)) + raw("::text[])")
 
 
 def status_rule(column: Column, value: object, allowed: Sql, editable: Sql) -> Sql:

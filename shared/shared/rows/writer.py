@@ -12,8 +12,8 @@ from shared.errors import Forbidden, InvalidRequest
 from shared.preconditions import Precondition
 from shared.rights import Rights, TableRights
 from shared.rows import write
-from shared.rows.access import TABLE, Field, known_table, primary_key, visible_fields
-from shared.rows.compile import shown_fields
+from shared.rows.access import TABLE, Field, known_table, primary_key, versioned_by, visible_fields
+from shared.rows.compile import row_version, shown_fields
 from shared.sql import Sql, raw
 from shared.stamps import ALL, table_topic
 from shared.system_tables import SystemTable, system_table
@@ -33,6 +33,7 @@ class Writer:
     key: Column
     fields: Mapping[str, Field]
     shown: Sql
+    version: Sql  # of a row of alias ``t``, for this caller
     user: int
     actor: Actor
     precondition: Precondition
@@ -44,7 +45,7 @@ class Writer:
         """The row is of a version that the caller has seen; none is, where it must be new."""
         if self.precondition.absent:
             return raw("false")
-        return write.is_version(self.table, self.precondition.versions)
+        return write.is_version(self.version, self.precondition.versions)
 
     @property
     def visible(self) -> Sql:
@@ -101,6 +102,7 @@ def _writer(context: Context, name: str) -> Writer:
         key=key,
         fields=fields,
         shown=shown_fields(table, fields),
+        version=row_version(table, versioned_by(table, system, fields)),
         user=context.principal.user,
         actor=_comparing(context.actor),
         precondition=context.precondition,
