@@ -34,19 +34,21 @@ class Verdict:
     requests: int = 0
     changes: int = 0
     slowest: float = 0.0
+    what: str = ""  # the slowest request was
     change: float = 0.0
     wrong: list[str] = field(default_factory=list[str])
 
     def met(self, what: str, answer: Answer) -> None:
         self.requests += 1
-        self.slowest = max(self.slowest, answer.ended - answer.begun)
+        if answer.ended - answer.begun > self.slowest:
+            self.slowest, self.what = answer.ended - answer.begun, what
         if answer.status != 200:
             self.wrong.append(f"{what}: {answer.status} {answer.body[:200]!r}")
 
     def __str__(self) -> str:
         return (
             f"{self.requests} requests, {self.changes} changes: {len(self.wrong)} wrong; "
-            f"the slowest request {self.slowest:.2f} s, the slowest change {self.change:.2f} s"
+            f"the slowest request ({self.what}) {self.slowest:.2f} s, the slowest change {self.change:.2f} s"
             + "".join(f"\n  {line}" for line in self.wrong[:10])
         )
 

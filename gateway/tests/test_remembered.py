@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from redis.asyncio import Redis
 
 from gateway.testing import Cluster, MakeCluster, until
 from shared.identity import Principal
@@ -267,13 +268,13 @@ async def is_listening(port: int) -> bool:
 
 
 @asynccontextmanager
-async def own_redis() -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
+async def own_redis(*options: str) -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     assert program is not None
     port = claimed_port()
     with tempfile.TemporaryDirectory() as folder:
         process = await asyncio.create_subprocess_exec(
-            program, "--port", str(port), "--save", "", "--dir", folder,
+            program, "--port", str(port), "--save", "", "--dir", folder, *options,
             stdout=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:
@@ -307,6 +308,42 @@ async def test_without_redis_everything_is_answered_in_time(
 
             redis.send_signal(signal.SIGCONT)
             await until(hits)
+
+
+async def test_a_full_redis_forgets_and_is_never_stale(make_cluster: MakeCluster) -> None:
+    """With half the room it would need, as our compositions configure it, and with none."""
+    room, views, changes = 4_000_000, 80, 3
+    current = 0
+
+    def answer(_request: web.Request) -> web.Response:
+        headers = {"X-Directoire-Depends": "t:airports", "X-Directoire-Scope": "group"}
+        body = {"number": current, "filler": "x" * 100_000}
+        return web.json_response(body, headers=headers)
+
+    full = ("--maxmemory", str(room), "--maxmemory-policy", "volatile-lru")
+    async with (
+        own_redis(*full) as (url, _),
+        make_cluster(url, cache_at_once=True, rate_per_token=100_000) as cluster,
+        Redis.from_url(url, decode_responses=True) as redis,
+    ):
+        cluster.items.answer = answer
+        for there in range(changes):
+            current += 1
+            await cluster.lease.changed("t:airports")
+            # back again: what was asked last is still there, and old
+            for view in range(views) if there % 2 else reversed(range(views)):
+                assert (await number(cluster, f"{ROWS}?limit={view + 1}"))[0] == current
+            assert (await redis.info("memory"))["used_memory"] < room * 1.25
+        assert (await redis.info("stats"))["evicted_keys"] > views // 2
+        assert (await number(cluster, f"{ROWS}?limit=1")) == (current, "hit")
+        await redis.config_set("maxmemory", 1)
+        for view in range(20):
+            assert (await number(cluster, f"{ROWS}?limit={view + 1}"))[0] == current
+        await redis.config_set("maxmemory", room)
+        current += 1
+        await cluster.lease.changed("t:airports")
+        assert (await number(cluster)) == (current, MISS)
+        assert (await number(cluster)) == (current, "hit")
 
 
 async def test_rate_limits_hold_without_redis_too(make_cluster: MakeCluster) -> None:
