@@ -48,7 +48,8 @@ class Verdict:
     def __str__(self) -> str:
         return (
             f"{self.requests} requests, {self.changes} changes: {len(self.wrong)} wrong; "
-            f"the slowest request ({self.what}) {self.slowest:.2f} s, the slowest change {self.change:.2f} s"
+            f"the slowest request ({self.what}) {self.slowest:.2f} s, "
+            f"the slowest change {self.change:.2f} s"
             + "".join(f"\n  {line}" for line in self.wrong[:10])
         )
 

@@ -4,7 +4,8 @@ aiohttp's own reader copies every piece four times on its way to find the next b
 piece goes on as it came, unless a boundary may begin at its very end.
 """
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,7 @@ _LONGEST_HEAD: Final = 16 * 1024  # bytes of one part's headers
 _LONGEST_BOUNDARY: Final = 70  # characters (RFC 2046, 5.1.1)
 _LINE_BREAK: Final = b"\r\n"
 _HEAD_ENDS: Final = _LINE_BREAK * 2
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class _Body:
 
 def _part(head: bytes, chunks: AsyncIterator[bytes]) -> Part:
     headers = _headers(head)
-    kind, params = parse_content_disposition(headers.get("content-disposition"))
+    kind, params = _disposition(headers.get("content-disposition"))
     if kind is None or kind.lower() != "form-data":
         raise InvalidRequest("the body is not valid multipart: a part has no Content-Disposition")
     claimed = headers.get("content-type")
@@ -103,6 +105,13 @@ def _part(head: bytes, chunks: AsyncIterator[bytes]) -> Part:
     filename = content_disposition_filename(params)
     name = content_disposition_filename(params, "name")
     return Part(name or "", filename, claimed, chunks)
+
+
+def _disposition(header: str | None) -> tuple[str | None, Mapping[str, str]]:
+    """aiohttp's parser takes two semicolons within quotes for ends of parameters: it sees none."""
+    hidden = _QUOTED.sub(lambda quoted: quoted[0].replace(";", "\0"), header or "")
+    kind, params = parse_content_disposition(hidden)
+    return kind, {name: value.replace("\0", ";") for name, value in params.items()}
 
 
 def _headers(head: bytes) -> dict[str, str]:

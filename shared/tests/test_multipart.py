@@ -76,3 +76,9 @@ async def test_a_large_piece_goes_on_as_it_came() -> None:
 async def test_what_is_no_multipart_is_refused(body: bytes, boundary: str) -> None:
     with pytest.raises(InvalidRequest):
         _ = [part.name async for part in parts(cut(body, 1000), boundary)]
+
+
+async def test_a_name_may_hold_semicolons() -> None:
+    head = b'Content-Disposition: form-data; name="a"; filename="a; b; c=d;.bin"; x=y'
+    body = b"--b\r\n" + head + b"\r\n\r\nz\r\n--b--"
+    assert [part.filename async for part in parts(cut(body, 7), "b")] == ["a; b; c=d;.bin"]

@@ -1,16 +1,22 @@
-"""Fifty uploads at once, and a folder that stops answering, over the gateway."""
+"""Fifty uploads at once, hostile names and lies by the thousand, a folder that stops answering."""
 
 import asyncio
 import io
+import json
 import os
+import re
+from base64 import b64encode
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aiohttp
 import psutil
 import pytest
 import pytest_asyncio
+from hostile_files import Hostile, as_multipart, hostile_files
 
 from local_cluster.cluster import Cluster
 from shared.testing import eventually, server, with_database
@@ -90,6 +96,180 @@ async def test_fifty_uploads_at_once_stay_below_100_megabytes(
     assert statuses == [200] * 50
     assert peaks.keys() == watched.keys()
     assert all(peak < MOST for peak in peaks.values()), peaks
+
+
+# A server-made name: the record's number and an ending of a few letters.
+_OURS: Final = re.compile(r"[0-9]{11}(\.[a-z0-9]{1,10})?")
+_KEPT: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f-]{36}")
+_INERT: Final = re.compile(r"(image/(?!svg)|video/|audio/|text/plain|application/pdf)")
+FORM: Final = {"Content-Type": "multipart/form-data; boundary=b"}
+
+
+async def keep(client: aiohttp.ClientSession, files: list[Hostile]) -> list[dict[str, Any]]:
+    """Send them: by multipart, or one in a JSON body. Their records, in this order."""
+    if len(files) > 1:
+        sending = client.post("/api/1.1/files", data=as_multipart(files, "b"), headers=FORM)
+    else:
+        [file] = files
+        told = {"name": file.name, "type": file.type, "data": b64encode(file.content).decode()}
+        sending = client.post("/api/1.1/files", json=told)
+    async with sending as response:
+        answer = await response.json()
+        assert response.status == 200, answer
+        assert "data" in answer, answer
+        data = answer["data"]
+        return data if isinstance(data, list) else [data]
+
+
+async def check_served(
+    client: aiohttp.ClientSession, file: Hostile, record: dict[str, Any]
+) -> None:
+    name = record["name"]
+    assert _OURS.fullmatch(name), (file, name)
+    assert record["url"] == f"/storage/uploads/{name}"
+    async with client.get(record["url"]) as response:
+        assert (response.status, await response.read()) == (200, file.content), file
+        headers = response.headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    how, _, called = headers["Content-Disposition"].partition("; ")
+    assert called == f'filename="{name}"'
+    assert how == "attachment" or _INERT.match(headers["Content-Type"]), (file, headers)
+
+
+def inside(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+async def test_of_a_thousand_hostile_files_none_is_named_run_or_kept_as_it_asks(
+    client: aiohttp.ClientSession, folder: Path
+) -> None:
+    files = hostile_files(1000, seed=11)
+    around, before = set(folder.parent.glob("*")), inside(folder)
+    records: list[dict[str, Any]] = []
+    for start in range(0, 900, 100):
+        records += await keep(client, files[start : start + 100])
+    for file in files[900:]:
+        records += await keep(client, [file])
+    assert len({record["name"] for record in records}) == 1000
+    for start in range(0, 1000, 20):
+        some = zip(files[start : start + 20], records[start : start + 20], strict=True)
+        await asyncio.gather(*(check_served(client, *one) for one in some))
+    new = inside(folder) - before
+    assert len(new) >= 1000
+    assert [path for path in new if not _KEPT.fullmatch(path)] == []
+    assert set(folder.parent.glob("*")) == around
+
+
+async def ask_plainly(base_url: str, request: bytes) -> bytes:
+    """What comes back for these bytes, which no client would send; a status line first."""
+    address = urlsplit(base_url)
+    assert address.hostname
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        writer.write(request)
+        async with asyncio.timeout(20):
+            return await reader.readuntil(b"\r\n\r\n") + await reader.read(4096)
+    finally:
+        writer.close()
+
+
+UP: Final = ["../", "..%2f", "%2e%2e/", "%2e%2e%2f", "..\\", "..%5c", "....//", "%252e%252e%252f"]
+
+
+@pytest.mark.parametrize("up", UP)
+async def test_no_address_leads_out_of_the_store(strained: Cluster, folder: Path, up: str) -> None:
+    secret = folder.parent / "secret.txt"
+    secret.write_text("outside")
+    for root in ("/storage/uploads/", "/storage/uploads/thumbs/", "/thumbnail/100/100/"):
+        for path in (up + "secret.txt", up * 2 + "secret.txt", up * 12 + str(secret)[1:]):
+            head = f"GET {root}{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            head += f"Authorization: Bearer {strained.token}\r\n\r\n"
+            answer = await ask_plainly(strained.base_url, head.encode())
+            assert b"outside" not in answer
+            assert answer[9:12] in {b"400", b"403", b"404"} or b"image/png" in answer, path
+
+
+async def files_known(client: aiohttp.ClientSession) -> int:
+    async with client.get("/api/1.1/files?limit=1") as response:
+        return (await response.json())["meta"]["total_entries"]
+
+
+def told_wrongly(token: str, body: bytes, length: int, *lines: str, method: str = "POST") -> bytes:
+    path = "/api/1.1/files"
+    head = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {token}"]
+    head += [f"Content-Length: {length}", "Connection: close", *lines]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+MULTIPART = as_multipart([Hostile("a.bin", "a/b", b"x" * 400_000)], "b")
+AS_JSON = json.dumps({"name": "a.bin", "data": "QUJD" * 100_000}).encode()
+BODIES = [(MULTIPART, "multipart/form-data; boundary=b"), (AS_JSON, "application/json")]
+
+
+@pytest.mark.parametrize(("body", "kind"), BODIES, ids=["multipart", "json"])
+async def test_more_than_was_announced_is_refused_and_leaves_nothing(
+    strained: Cluster, client: aiohttp.ClientSession, folder: Path, body: bytes, kind: str
+) -> None:
+    before, kept = await files_known(client), inside(folder)
+    request = told_wrongly(strained.token, body, len(body) // 2, f"Content-Type: {kind}")
+    head, _, told = (await ask_plainly(strained.base_url, request)).partition(b"\r\n\r\n")
+    assert head[9:12] == b"400", head
+    assert json.loads(told)["error"]["message"]
+    await nothing_new(client, folder, before, kept)
+
+
+@pytest.mark.parametrize(("body", "kind"), BODIES, ids=["multipart", "json"])
+async def test_less_than_was_announced_leaves_nothing(
+    strained: Cluster, client: aiohttp.ClientSession, folder: Path, body: bytes, kind: str
+) -> None:
+    before, kept = await files_known(client), inside(folder)
+    address = urlsplit(strained.base_url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(told_wrongly(strained.token, body, len(body) + 9, f"Content-Type: {kind}"))
+
+    async def begun() -> bool:
+        return inside(folder) != kept
+
+    await eventually(begun, what="its bytes are being written")
+    writer.close()
+    await nothing_new(client, folder, before, kept)
+    del reader
+
+
+async def nothing_new(
+    client: aiohttp.ClientSession, folder: Path, before: int, kept: set[str]
+) -> None:
+    async def as_it_was() -> bool:
+        return inside(folder) == kept
+
+    await eventually(as_it_was, what="the bytes are gone")
+    assert await files_known(client) == before
+
+
+@pytest.mark.parametrize("way", ["announced", "chunked", "in one"])
+async def test_a_piece_longer_than_its_upload_is_refused_and_nothing_moves(
+    client: aiohttp.ClientSession, folder: Path, way: str
+) -> None:
+    before, kept = await files_known(client), inside(folder)
+    tus = {"Tus-Resumable": "1.0.0"}
+    length = str(300_000 if way == "in one" else 10_000_000)
+    async with client.post("/api/1.1/files/tus", headers=tus | {"Upload-Length": length}) as made:
+        url = made.headers["Location"]
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        yield b"x" * (int(length) + 1)
+
+    data = io.BytesIO(b"x" * (int(length) + 1)) if way == "announced" else pieces()
+    part = tus | {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+    async with client.patch(url, data=data, headers=part) as refused:
+        told = await refused.json()
+        assert (refused.status, "bytes" in told["error"]["message"]) == (400, True), told
+    async with client.head(url, headers=tus) as looked:
+        assert int(looked.headers["Upload-Offset"]) < int(length)
+    async with client.delete(url, headers=tus) as given_up:
+        assert given_up.status == 204
+    await nothing_new(client, folder, before, kept)
 
 
 async def test_a_folder_that_stalls_takes_uploads_away_and_nothing_else(
