@@ -7,7 +7,7 @@ have alike long, and what tells one request from another.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle
 from typing import Any, Final
 
 import asyncpg
@@ -116,9 +116,9 @@ async def test_what_is_hidden_answers_like_what_is_missing(
     }
     for kind, questions in asked.items():
         longest = [number for number in ids[kind] if len(str(number)) == len(str(ids[kind][-1]))]
-        missing = list(islice(await unused(connection, stored[kind], longest), len(longest)))
+        missing = cycle(await unused(connection, stored[kind], longest))
         turns = -(-EACH // len(longest))  # where fewer are as long as the last, more often each
-        for hidden, not_there in list(zip(longest, missing, strict=True)) * turns:
+        for hidden, not_there in zip(longest * turns, missing, strict=False):
             for question in questions:
                 path = question.path.format(table=table) if kind == "rows" else question.path
                 await compare(
