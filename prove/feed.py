@@ -42,6 +42,8 @@ SQL_WRITERS: Final = 3
 ROWS: Final = 5  # of each writer
 PAUSES: Final = (0.2, 2.5)  # seconds a process stands still
 BETWEEN: Final = (0.3, 2.0)  # seconds between two blows
+# RabbitMQ writes within three seconds where a new stream lies; killed before, it never finds it again
+FOUND_AGAIN: Final = 4.0
 STANDSTILL: Final = 6.0  # seconds after which nothing more will come
 SETTLE: Final = 60.0  # seconds that everything may take to arrive after the last blow
 MUTATIONS: Final = {"confirms": "bus.confirms=off", "fence": "relay.fence=off", "trigger": ""}
@@ -139,6 +141,8 @@ class Run:
             path = "tables/over_http/rows"
             while await self._send(session, "GET", path, None) != 200:  # noqa: ASYNC110 - it asks
                 await asyncio.sleep(0.1)
+        await self._everything()  # there is a stream
+        await asyncio.sleep(FOUND_AGAIN)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator["asyncpg.Connection[asyncpg.Record]"]:

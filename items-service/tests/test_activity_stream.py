@@ -233,9 +233,8 @@ async def test_a_silent_stream_says_that_it_lives(
         await shop.database.execute(raw("INSERT INTO labels VALUES (7, 'x')"))
         await shop.positions()
         async with asyncio.timeout(5):
-            while (
-                True
-            ):  # not of this one's tables, yet he will not be asked to look through it again
+            # not of this one's tables, yet he will not be asked to look through it again
+            while True:
                 line = await stream.response.content.readline()
                 if line == b"id: 1\n":
                     break

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import msgspec
 from asyncpg import Record
 
 from shared.column_types import ALIASES, Found, Kind, default_text, kind_of, report
+from shared.database import Reader
 from shared.queries import load_queries
-from shared.sql import Sql, fixed
+from shared.sql import fixed
 
 QUERIES: Final = load_queries("shared", "catalogue.sql")
 SYSTEM_PREFIX: Final = "directus_"
@@ -23,12 +24,6 @@ NEW_COLUMN_SORT: Final = 9999  # contract 7.2
 
 RelationshipType = Literal["MANYTOONE", "ONETOMANY", "MANYTOMANY"]
 Key = Literal["PRI", "UNI", "MUL", ""]
-
-
-class Reader(Protocol):
-    """A Database or one Session of it."""
-
-    async def fetch(self, sql: Sql) -> list[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)

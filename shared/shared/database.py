@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, Literal, LiteralString, TypeVar
+from typing import Any, Final, Literal, LiteralString, Protocol, TypeVar
 
 import asyncpg
 from asyncpg import Connection, Record
@@ -86,6 +86,14 @@ def _server_fault(error: Exception) -> ApiError | None:
     if isinstance(error, _BROKEN):
         return Unavailable("The database cannot be reached at the moment.", retry_after=1)
     return None
+
+
+class Reader(Protocol):
+    """What can be asked: a Database, one Session of it, or the Change a write runs in."""
+
+    async def fetch(self, sql: Sql) -> list[Any]: ...
+    async def fetchrow(self, sql: Sql) -> Any: ...
+    async def fetchval(self, sql: Sql) -> Any: ...
 
 
 class Session:

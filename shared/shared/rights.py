@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from shared.catalogue import Column, Reader, Table
+from shared.catalogue import Column, Table
+from shared.database import Reader
 from shared.identity import ADMINISTRATORS
 from shared.sql import EMPTY, Sql, ident, join, param, raw
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from shared.catalogue import Reader
+from shared.database import Reader
 from shared.errors import InvalidRequest
 from shared.sql import raw
 

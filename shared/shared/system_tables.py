@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from shared.catalogue import Table
 from shared.column_types import Kind, is_alias
 from shared.context import Context
+from shared.database import Reader
 from shared.errors import Forbidden, InvalidValue, NotUnique
 from shared.identity import ADMINISTRATORS, Principal
 from shared.passwords import check_password, hash_soon
@@ -32,16 +33,9 @@ Computed = Callable[[Sql], Sql]  # alias of the table → the value of a field
 Values = dict[str, Any]  # column → value, as the body gave it
 
 
-class Reader(Protocol):
-    """A database, or the Change a write runs in."""
-
-    async def fetchrow(self, sql: Sql) -> Any: ...
-
-
 class Transaction(Reader, Protocol):
     """The Change a write runs in."""
 
-    async def fetch(self, sql: Sql) -> list[Any]: ...
     async def execute(self, sql: Sql) -> str: ...
     def touch(self, *topics: str) -> None: ...
 

@@ -72,6 +72,12 @@ async def test_a_version_tells_nothing_of_a_hidden_column(api: Api, unique: str)
     newest = next(reply.headers["ETag"] for reply in replies if reply.status == 200)
     assert (await api.put(row, {"secret": 4})).status == 200
     assert (await clerk.delete(row, headers={"If-Match": newest})).status == 200
+    columns = [f"tables/{table}/columns/{name}" for name in ("secret", "n")]
+    before = (await clerk.get(f"tables/{table}")).headers["ETag"].split(".")[0]
+    for path, changes in zip(columns, (False, True), strict=True):
+        assert (await api.put(path, {"comment": "another"})).status == 200
+        after = (await clerk.get(f"tables/{table}")).headers["ETag"].split(".")[0]
+        assert (after != before) is changes, path
 
 
 async def test_the_version_of_a_user_tells_nothing_of_what_is_his_alone(

@@ -74,7 +74,7 @@ async def get_table(database: Database, context: Context, name: str) -> Answer:
         depends=frozenset(depends),
         scope="user",
         cacheable=table.managed,
-        version=versions.table_version(table),
+        version=versions.table_version(context, table),
     )
 
 
@@ -114,7 +114,7 @@ async def adopt_table(changes: Changes, context: Context, name: str) -> Answer:
     """
     if not context.principal.is_admin:
         raise Forbidden
-    async with schema_change(changes, context, versions.of_table(name)) as change:
+    async with schema_change(changes, context, versions.of_table(context, name)) as change:
         # nobody tells of tables that others make: look again
         table = (await load_catalogue(change)).table(name)
         if table is None:
@@ -161,7 +161,7 @@ async def update_table(
     if not context.principal.is_admin and metadata.keys() & AUTOMATIC_COLUMNS:
         raise Forbidden("Only administrators say who owns rows and what fills columns.")
     check_table_metadata(table, metadata)
-    async with schema_change(changes, context, versions.of_table(name)) as change:
+    async with schema_change(changes, context, versions.of_table(context, name)) as change:
         if metadata:
             await schema.save_table(change, name, metadata)
         if "comment" in metadata:
@@ -190,7 +190,7 @@ async def drop_table(changes: Changes, context: Context, name: str) -> Answer:
     Conflict where others refer to it.
     """
     table = alterable(context, name)
-    async with schema_change(changes, context, versions.of_table(name)) as change:
+    async with schema_change(changes, context, versions.of_table(context, name)) as change:
         await schema.drop_table(change, name)
         forgotten = await change.fetchrow(fixed(QUERIES["forget_table"], name))
         assert forgotten is not None

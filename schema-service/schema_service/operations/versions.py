@@ -5,15 +5,16 @@ from typing import Any
 
 from schema_service.store.schema import Version
 from shared.catalogue import Catalogue, Column, Table
+from shared.context import Context
 from shared.preconditions import state_version
 
 
-def of_table(name: str) -> Version:
-    """None where there is no such table. Columns are part of it."""
+def of_table(context: Context, name: str) -> Version:
+    """None where there is no such table."""
 
     def version(catalogue: Catalogue) -> str | None:
         table = catalogue.table(name)
-        return None if table is None else table_version(table)
+        return None if table is None else table_version(context, table)
 
     return version
 
@@ -33,12 +34,13 @@ def nothing(_catalogue: Catalogue) -> None:
     """Of what is to be made: that its name is free, its making tells."""
 
 
-def table_version(table: Table) -> str:
+def table_version(context: Context, table: Table) -> str:
+    """Of the table and those of its columns that the caller may know of: others tell him nothing."""
     # what a write elsewhere may reach is another table's affair
     own = {
         f.name: getattr(table, f.name) for f in fields(table) if not f.name.startswith("closure")
     }
-    columns = [_state(column) for column in table.columns.values()]
+    columns = [_state(column) for column in context.rights.of(table).readable().values()]
     return state_version({**own, "columns": columns})
 
 

@@ -13,10 +13,9 @@ import msgspec
 from settings_service.operations.addresses import Addressed, addressed, mentioned, words
 from shared.answers import Answer
 from shared.brackets import Query
-from shared.catalogue import Reader
 from shared.changes import Change, Changes
 from shared.context import Context
-from shared.database import Database
+from shared.database import Database, Reader
 from shared.errors import Forbidden, InvalidRequest, NotFound
 from shared.mail import queue_mail, render
 from shared.preconditions import state_version

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import reduce
-from typing import Any, Protocol
 
+from shared.database import Reader
 from shared.errors import (
     ApiError,
     Forbidden,
@@ -17,12 +17,6 @@ from shared.rows import write
 from shared.rows.may_write import both
 from shared.rows.writer import Writer
 from shared.sql import EMPTY, Sql
-
-
-class Reader(Protocol):
-    """A Database, or a Change that it must not be asked beside."""
-
-    async def fetchval(self, sql: Sql) -> Any: ...
 
 
 def demand_version(to: Writer) -> None:
