@@ -42,7 +42,7 @@ SQL_WRITERS: Final = 3
 ROWS: Final = 5  # of each writer
 PAUSES: Final = (0.2, 2.5)  # seconds a process stands still
 BETWEEN: Final = (0.3, 2.0)  # seconds between two blows
-# RabbitMQ writes within three seconds where a new stream lies; killed before, it never finds it again
+# RabbitMQ writes within three seconds where a new stream lies; killed before, it never finds it
 FOUND_AGAIN: Final = 4.0
 STANDSTILL: Final = 6.0  # seconds after which nothing more will come
 SETTLE: Final = 60.0  # seconds that everything may take to arrive after the last blow

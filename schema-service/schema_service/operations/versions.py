@@ -35,7 +35,7 @@ def nothing(_catalogue: Catalogue) -> None:
 
 
 def table_version(context: Context, table: Table) -> str:
-    """Of the table and those of its columns that the caller may know of: others tell him nothing."""
+    """Of the table and those of its columns that the caller may know of; of others, nothing."""
     # what a write elsewhere may reach is another table's affair
     own = {
         f.name: getattr(table, f.name) for f in fields(table) if not f.name.startswith("closure")
