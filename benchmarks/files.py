@@ -2,7 +2,8 @@
 
 The floor is a bare aiohttp proxy before a bare aiohttp service that streams bodies to a file and
 syncs it. Both sides get the same raw clients: multipart bodies in, files out. Shows the memory of
-files-service with fifty uploads at once.
+files-service with fifty uploads at once. Beside the rates: processor time of both processes, which
+is the figure that holds on a machine with other work.
 """
 
 import asyncio
@@ -11,8 +12,9 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -133,16 +135,41 @@ async def megabytes_a_second(work: Work, size: int, times: int, together: int) -
     return size * times / MEGABYTE / (time.perf_counter() - began)
 
 
-async def compare(client: aiohttp.ClientSession, ours: str, floor: str) -> None:
-    for size, times, together in ((MEGABYTE, 60, 8), (64 * MEGABYTE, 4, 2)):
-        ins: list[tuple[float, float]] = []
-        outs: list[tuple[float, float]] = []
-        for _ in range(ROUNDS):
-            rates: list[tuple[float, float]] = []
-            for base, path in ((ours, "/api/1.1/files"), (floor, "/files")):
-                url = base + await send(client, base + path, size)
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two that are compared: where it is, and its two processes."""
 
-                async def put(to: str = base + path, size: int = size) -> None:
+    base: str
+    path: str  # that takes files
+    pids: Sequence[int]
+
+    def used(self) -> float:
+        """Processor seconds of both so far."""
+        return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in self.pids)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    rate: float  # MB/s
+    work: float  # milliseconds of processor time a MB
+
+
+async def measured(side: Side, work: Work, size: int, times: int, together: int) -> Figures:
+    before = side.used()
+    rate = await megabytes_a_second(work, size, times, together)
+    return Figures(rate, (side.used() - before) * 1000 / (size * times / MEGABYTE))
+
+
+async def compare(client: aiohttp.ClientSession, ours: Side, floor: Side) -> None:
+    for size, times, together in ((MEGABYTE, 60, 8), (64 * MEGABYTE, 4, 2)):
+        ins: list[tuple[Figures, Figures]] = []
+        outs: list[tuple[Figures, Figures]] = []
+        for _ in range(ROUNDS):
+            rates: list[tuple[Figures, Figures]] = []
+            for side in (ours, floor):
+                url = side.base + await send(client, side.base + side.path, size)
+
+                async def put(to: str = side.base + side.path, size: int = size) -> None:
                     await send(client, to, size)
 
                 async def get(of: str = url, size: int = size) -> None:
@@ -150,20 +177,25 @@ async def compare(client: aiohttp.ClientSession, ours: str, floor: str) -> None:
 
                 rates.append(
                     (
-                        await megabytes_a_second(put, size, times, together),
-                        await megabytes_a_second(get, size, times * 2, together),
+                        await measured(side, put, size, times, together),
+                        await measured(side, get, size, times * 2, together),
                     )
                 )
             ins.append((rates[0][0], rates[1][0]))
             outs.append((rates[0][1], rates[1][1]))
-        for what, figures in (("in", ins), ("out", outs)):
-            ratio = median(mine / bare for mine, bare in figures)
-            mine, bare = (median(one[side] for one in figures) for side in (0, 1))
-            print(
-                f"{size // MEGABYTE:>3} MB {what:<4} {mine:>6.0f} MB/s, floor {bare:>6.0f}: "
-                f"{ratio:.0%}",
-                flush=True,
-            )
+        show(f"{size // MEGABYTE:>3} MB in", ins)
+        show(f"{size // MEGABYTE:>3} MB out", outs)
+
+
+def show(what: str, figures: Sequence[tuple[Figures, Figures]]) -> None:
+    ratio = median(mine.rate / bare.rate for mine, bare in figures)
+    mine, bare = (median(one[side].rate for one in figures) for side in (0, 1))
+    work, least = (median(one[side].work for one in figures) for side in (0, 1))
+    print(
+        f"{what:<10} {mine:>6.0f} MB/s, floor {bare:>6.0f}: {ratio:.0%}; "
+        f"processor {work:.2f} ms a MB, floor {least:.2f}",
+        flush=True,
+    )
 
 
 async def memory(client: aiohttp.ClientSession, base: str, cluster: Cluster) -> None:
@@ -189,15 +221,24 @@ async def main() -> None:
         cluster = await stack.enter_async_context(Cluster(environment=limits))
         service, proxy = claimed_port(), claimed_port()
         upstream = f"http://127.0.0.1:{service}"
-        await stack.enter_async_context(program("benchmarks.files", "service", service, folder))
-        await stack.enter_async_context(program("benchmarks.files", "proxy", proxy, upstream))
+        floor = [
+            await stack.enter_async_context(
+                program("benchmarks.files", "service", service, folder)
+            ),
+            await stack.enter_async_context(program("benchmarks.files", "proxy", proxy, upstream)),
+        ]
         (Path(folder) / "ready").write_bytes(b"ready")
         await answers(f"http://127.0.0.1:{proxy}/give/ready", patience=60)
         headers = {"Authorization": f"Bearer {cluster.token}"}
         client = await stack.enter_async_context(
             aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=64))
         )
-        await compare(client, cluster.base_url, f"http://127.0.0.1:{proxy}")
+        ours = [cluster.processes[name] for name in ("gateway", "files-service")]
+        await compare(
+            client,
+            Side(cluster.base_url, "/api/1.1/files", ours),
+            Side(f"http://127.0.0.1:{proxy}", "/files", floor),
+        )
         await memory(client, cluster.base_url, cluster)
 
 

@@ -47,7 +47,7 @@ async def strained(pipe: Path, folder: Path) -> AsyncGenerator[Cluster]:
         amqp_url=server("AMQP_URL"),
         environment={
             "STORE_URL": f"{folder.as_uri()}?patience={PATIENCE}",
-            "FAILPOINTS": f"store.write=fifo:{pipe}",
+            "FAILPOINTS": f"store.write=fifo:{pipe},store.read=fifo:{pipe.with_name('reads')}",
             "FAILPOINTS_ALLOWED": "1",
             "RATE_PER_TOKEN": "100000",
             "RATE_PER_ADDRESS": "100000",
@@ -65,10 +65,14 @@ async def client(strained: Cluster) -> AsyncGenerator[aiohttp.ClientSession]:
         yield session
 
 
-async def send(client: aiohttp.ClientSession, size: int) -> int:
+def form_of(content: bytes) -> aiohttp.FormData:
     form = aiohttp.FormData()
-    form.add_field("file", io.BytesIO(b"\xa5" * size), filename="a.bin")
-    async with client.post("/api/1.1/files", data=form) as response:
+    form.add_field("file", io.BytesIO(content), filename="a.bin")
+    return form
+
+
+async def send(client: aiohttp.ClientSession, size: int) -> int:
+    async with client.post("/api/1.1/files", data=form_of(b"\xa5" * size)) as response:
         answer = await response.json()
         if response.status == 200:
             assert answer["data"]["size"] == size
@@ -308,3 +312,66 @@ async def test_a_folder_that_stalls_takes_uploads_away_and_nothing_else(
         return not os.listdir(folder / "incoming")  # noqa: PTH208 - the other form is said to block
 
     await eventually(is_tidy, what="what was refused is cleared")
+
+
+async def sent(client: aiohttp.ClientSession, content: bytes) -> str:
+    """The address of a new file."""
+    async with client.post("/api/1.1/files", data=form_of(content)) as response:
+        assert response.status == 200
+        return (await response.json())["data"]["url"]
+
+
+async def got(client: aiohttp.ClientSession, url: str) -> tuple[int, bytes]:
+    async with client.get(url) as response:
+        return response.status, await response.read()
+
+
+async def test_a_file_that_hangs_is_refused_and_every_other_is_given(
+    client: aiohttp.ClientSession, folder: Path
+) -> None:
+    """A pipe in its place: whoever opens it stands still in the kernel."""
+    other, before = await sent(client, b"other"), inside(folder)
+    hanging = await sent(client, b"hanging")
+    [place] = (folder / path for path in inside(folder) - before)
+    aside = place.with_name("aside")
+    os.rename(place, aside)  # noqa: PTH104 - the other form is said to block
+    os.mkfifo(place)
+    asked = asyncio.create_task(got(client, hanging))
+    while not asked.done():
+        assert await got(client, other) == (200, b"other")
+        assert (await got(client, "/api/1.1/files?limit=1"))[0] == 200
+    status, told = await asked
+    assert status == 503
+    assert json.loads(told)["error"]["message"]
+    os.close(os.open(place, os.O_RDWR | os.O_NONBLOCK))  # lets go who waits
+    os.rename(aside, place)  # noqa: PTH104 - the other form is said to block
+    assert await got(client, hanging) == (200, b"hanging")
+
+
+async def test_a_folder_that_stalls_cuts_downloads_and_holds_nothing_else_up(
+    strained: Cluster, client: aiohttp.ClientSession, pipe: Path
+) -> None:
+    content = os.urandom(MEGABYTE) * 32  # more than lies in the buffers on its way
+    url, small = await sent(client, content), await sent(client, b"small")
+    reads = pipe.with_name("reads")
+    threads = psutil.Process(strained.processes["files-service"]).num_threads
+    async with asyncio.timeout(120), client.get(url) as begun:
+        assert begun.status == 200
+        await begun.content.readexactly(1)
+        os.mkfifo(reads)
+        cut = asyncio.create_task(begun.content.read())
+        refused = [asyncio.create_task(got(client, small)) for _ in range(20)]
+        while not all(task.done() for task in (cut, *refused)):
+            assert (await got(client, "/api/1.1/files?limit=1"))[0] == 200
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await cut
+        assert {(await task)[0] for task in refused} == {503}
+    assert threads() < 40
+    stalled = reads.with_name("reads again")
+    os.rename(reads, stalled)  # noqa: PTH104 - the other form is said to block
+
+    async def comes_back() -> bool:
+        os.close(os.open(stalled, os.O_RDWR | os.O_NONBLOCK))
+        return await got(client, url) == (200, content)
+
+    await eventually(comes_back, what="the folder answers again")

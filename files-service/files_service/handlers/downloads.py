@@ -176,12 +176,13 @@ async def _serve(request: web.Request, file: Served) -> web.StreamResponse:
         await response.prepare(request)
         return response
     contents = request.app[CONTENTS]
-    path = contents.path(file.key)
-    if path is not None and end > start:
+    if end > start:
         try:
-            return await send_by_kernel(request, response, path, start, end)
-        except FileNotFoundError as error:
+            source = await contents.outgoing(file.key, start, end)
+        except NoSuchContent as error:
             raise _lost(file) from error
+        if source is not None:
+            return await send_by_kernel(request, response, source)
     return await _stream(request, response, file, contents.read(file.key, start, end))
 
 

@@ -12,18 +12,19 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from io import FileIO
 from pathlib import Path
 from threading import Lock
 from typing import Final, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import uuid4
 
-from files_service.store.threads import StoreThreads
+from files_service.store.outgoing import Outgoing
+from files_service.store.threads import MOST, StoreThreads
 from shared import failpoints
 from shared.errors import Unavailable
 
 CHUNK: Final = 256 * 1024  # bytes read from the disk at once
+_READING: Final = 8.0  # seconds; the gateway gives up a reply that has not begun after ten
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _KEY: Final = re.compile(rf"{_UUID}(\.[1-9][0-9]{{0,18}})?")
 
@@ -96,7 +97,14 @@ class Contents(Protocol):
         ...
 
     def path(self, key: str) -> Path | None:
-        """The file the bytes are in, where the store has one: the kernel can send it by itself."""
+        """The file the bytes are in, where the store has one."""
+        ...
+
+    async def outgoing(self, key: str, start: int, end: int) -> Outgoing | None:
+        """The same bytes as ``read``, opened, where the kernel can send them by itself.
+
+        To be closed. Raises NoSuchContent, Unavailable.
+        """
         ...
 
 
@@ -105,13 +113,14 @@ class LocalContents:
 
     def __init__(self, folder: Path, *, reserve: int = 0, patience: float = 30.0) -> None:
         """``reserve``: bytes of the disk that stay free; ``patience`` in seconds, with the folder
-        when it does not answer.
+        when it does not answer. One upload's thread that hangs refuses all others, for the folder
+        takes nothing any more; one file that cannot be read leaves the others to be read.
         """
         self._folder = folder
         self._reserve = reserve
         self._incoming = folder / "incoming"
         self._writing = StoreThreads(patience)
-        self._reading = StoreThreads(patience)
+        self._reading = StoreThreads(min(patience, _READING), bearable=MOST - 1)
 
     async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Written:
         target = self.path(key)
@@ -133,21 +142,27 @@ class LocalContents:
         return Written(aside.size, aside.digest.hexdigest())
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        path = self.path(key)
+        file = await self._open(key, start, end)
         try:
-            file = await self._reading.do(_open_at, path, start)
+            if file.first:
+                yield file.first
+            while not file.ended:
+                chunk = await file.read(CHUNK)
+                if chunk:
+                    yield chunk
+        finally:
+            await file.close()
+
+    async def outgoing(self, key: str, start: int, end: int) -> Outgoing:
+        return await self._open(key, start, end)
+
+    async def _open(self, key: str, start: int, end: int | None) -> Outgoing:
+        file = Outgoing(self._reading, self.path(key), start, end)
+        try:
+            await file.open()
         except FileNotFoundError as error:
             raise NoSuchContent(key) from error
-        with file:
-            left = end - start if end is not None else None
-            while left is None or left > 0:
-                size = CHUNK if left is None else min(CHUNK, left)
-                chunk = await self._reading.do(file.read, size)
-                if not chunk:
-                    return
-                if left is not None:
-                    left -= len(chunk)
-                yield chunk
+        return file
 
     async def delete(self, key: str) -> None:
         path = self.path(key)
@@ -264,12 +279,6 @@ def _free_bytes(folder: Path) -> int:
     """Of the disk that the folder is on, or will be."""
     there = next(each for each in (folder, *folder.parents) if each.is_dir())
     return shutil.disk_usage(there).free
-
-
-def _open_at(path: Path, start: int) -> FileIO:
-    file = path.open("rb", buffering=0)
-    file.seek(start)
-    return file
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,11 +1,12 @@
 """Threads for work that blocks on a folder, which may be on a server that stops answering.
 
 A call into such a folder cannot be taken back: its thread stays in the kernel until the server
-answers. So there are few of these threads, they are for nothing else, and as long as one of them is
-overdue nothing new is begun: it is refused at once.
+answers. So there are few of these threads, they are for nothing else, and when too many of them are
+overdue the folder counts as stalled: what waits for a thread and what comes is refused at once.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -16,19 +17,39 @@ from shared.errors import Unavailable
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_MOST: Final = 6  # threads; a disk is not faster with more
+MOST: Final = 6  # threads; a disk is not faster with more
+
+
+class _Work:
+    """What a thread is to do; knows when one began with it."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work = work
+        self._began: float | None = None
+
+    def __call__(self) -> Any:
+        self._began = time.monotonic()
+        return self._work()
+
+    def left(self, patience: float) -> float:
+        """Seconds that it still has; all of them while it waits for a thread."""
+        return patience if self._began is None else self._began + patience - time.monotonic()
 
 
 class StoreThreads:
-    def __init__(self, patience: float) -> None:
-        """``patience`` in seconds, with one call into the folder."""
+    def __init__(self, patience: float, *, bearable: int = 0) -> None:
+        """``patience``: seconds with one call into the folder, from when a thread begins with it;
+        ``bearable``: calls that may be overdue while others are still begun.
+        """
         self._patience = patience
-        self._pool = ThreadPoolExecutor(_MOST, "store")
+        self._bearable = bearable
+        self._pool = ThreadPoolExecutor(MOST, "store")
+        self._pending: set[Future[Any]] = set()
         self._overdue: set[Future[Any]] = set()
 
     @property
     def stalled(self) -> bool:
-        return bool(self._overdue)
+        return len(self._overdue) > self._bearable
 
     async def do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` in a thread. Raises Unavailable when the folder stalls.
@@ -36,33 +57,48 @@ class StoreThreads:
         Never leaves before the work has ended, cancelled or not, unless that is overdue: whoever
         leaves closes his file next, and its number may then be another file's.
         """
-        if self._overdue:
+        if self.stalled:
             raise _stalled()
-        future = self._pool.submit(work, *args, **kwargs)
+        timed = _Work(lambda: work(*args, **kwargs))
+        future = self._pool.submit(timed)
+        self._pending.add(future)
         awaited = asyncio.wrap_future(future)
         try:
-            await asyncio.wait((awaited,), timeout=self._patience)
+            await self._ended(timed, awaited)
         except asyncio.CancelledError:
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait((awaited,), timeout=self._patience)
-            self._note(future)
+            if not future.cancel():  # it has begun
+                with suppress(asyncio.CancelledError):
+                    await self._ended(timed, awaited)
             raise
-        self._note(future)
-        if not awaited.done():
+        finally:
+            self._pending.discard(future)
+            self._note(future)
+        if not awaited.done() or awaited.cancelled():
             raise _stalled()
         return awaited.result()
 
     async def at_last(self, work: Callable[[], object]) -> None:
         """Run ``work`` now, or whenever the folder answers again."""
-        if self._overdue:
+        if self.stalled:
             self._pool.submit(work)
         else:
             await self.do(work)
 
+    async def _ended(self, work: _Work, awaited: "asyncio.Future[Any]") -> None:
+        """Wait until it has ended, was called off, or is overdue."""
+        left = self._patience
+        while left > 0 and not awaited.done():
+            await asyncio.wait((awaited,), timeout=left)
+            left = work.left(self._patience)
+
     def _note(self, future: Future[Any]) -> None:
-        if not future.done() and not future.cancel():  # it has begun
-            self._overdue.add(future)
-            future.add_done_callback(self._overdue.discard)
+        if future.done():
+            return
+        self._overdue.add(future)
+        future.add_done_callback(self._overdue.discard)
+        if self.stalled:
+            for waiting in self._pending:
+                waiting.cancel()  # unless it has begun
 
 
 def _stalled() -> Unavailable:
