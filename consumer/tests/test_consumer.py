@@ -94,7 +94,7 @@ async def bus() -> AsyncGenerator[Bus]:
 async def take(consumer: Consumer, number: int) -> list[Event]:
     """So many events, each done."""
     found: list[Event] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for event in consumer.events():
             found.append(event)
             await event.done()
@@ -166,7 +166,7 @@ async def test_poison_is_set_aside_and_can_be_sent_again(bus: Bus) -> None:
         await exchange.publish(message(b"no json", 0), "activity.words.update")
         await bus.publish(1, 2)
         tries = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for event in consumer.events():
                 if event.position == 1:
                     tries += 1
@@ -177,7 +177,7 @@ async def test_poison_is_set_aside_and_can_be_sent_again(bus: Bus) -> None:
                     break
 
     async def set_aside(number: int) -> list[Any]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 letters = await list_dead_letters(bus.url, "index", exchange=bus.exchange)
                 if len(letters) == number:
@@ -210,7 +210,7 @@ async def test_a_consumer_comes_back_when_its_connection_is_gone(bus: Bus) -> No
     async with consumer:
         await bus.publish(1)
         events = consumer.events()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             event = await anext(events)
             await event.done()
             await consumer.close()

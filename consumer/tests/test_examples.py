@@ -43,7 +43,7 @@ def event(position: int) -> bytes:
 async def bus() -> AsyncGenerator[tuple[str, aio_pika.abc.AbstractExchange]]:
     name = f"test.{uuid4().hex}"
     connection = await aio_pika.connect(server("AMQP_URL"))
-    channel = await connection.channel()
+    channel = await connection.channel(on_return_raises=True)
     exchange = await channel.declare_exchange(name, aio_pika.ExchangeType.TOPIC, durable=True)
     yield name, exchange
     channel = await connection.channel()
@@ -55,19 +55,13 @@ async def bus() -> AsyncGenerator[tuple[str, aio_pika.abc.AbstractExchange]]:
 
 
 async def publish(exchange: aio_pika.abc.AbstractExchange, position: int) -> None:
+    """Once the reader's queue is there and bound."""
     message = aio_pika.Message(event(position), headers={"position": position})
-    await exchange.publish(message, "activity.words.update")
-
-
-async def bound(name: str) -> None:
-    """Until the reader's queue is there."""
-    connection = await aio_pika.connect(server("AMQP_URL"))
-    async with connection, asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
-            channel = await connection.channel()
             try:
-                await channel.declare_queue(names.queue(name, "bridge"), passive=True)
-            except aio_pika.exceptions.ChannelNotFoundEntity:
+                await exchange.publish(message, "activity.words.update", mandatory=True)
+            except aio_pika.exceptions.PublishError:
                 await asyncio.sleep(0.05)
             else:
                 return
@@ -99,10 +93,9 @@ async def test_the_bridge_signs_and_asks_again(
         bridge = asyncio.create_task(
             example("webhook_bridge").run({**configuration, "targets": targets}, (0.01, 0.01))
         )
-        await bound(name)
         await publish(exchange, 1)
         await publish(exchange, 2)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             seen = [(await got.get())[:2] for _ in range(6)]
         bridge.cancel()
         await asyncio.gather(bridge, return_exceptions=True)
@@ -123,16 +116,9 @@ async def test_the_plain_consumer_prints_what_happens(
     )
     assert process.stdout is not None
     try:
-        await bound(name)
-        async with asyncio.timeout(15):
-            line = b""
-            while not line:  # until the queue is bound as well
-                await publish(exchange, 7)
-                try:
-                    async with asyncio.timeout(0.3):
-                        line = await process.stdout.readline()
-                except TimeoutError:
-                    continue
+        await publish(exchange, 7)
+        async with asyncio.timeout(60):
+            line = await process.stdout.readline()
     finally:
         process.kill()
         await process.wait()

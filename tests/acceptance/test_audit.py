@@ -322,7 +322,7 @@ async def test_no_log_and_no_metric_holds_a_secret(
     for name, text in logs.items():
         assert not list(secrets_in(scene, text)), name
     for name, port in cluster.ports.items():
-        async with asyncio.timeout(10), session.get(f"http://127.0.0.1:{port}/metrics") as reply:
+        async with asyncio.timeout(60), session.get(f"http://127.0.0.1:{port}/metrics") as reply:
             shown = await reply.text()
         if reply.status == 200:
             assert not list(secrets_in(scene, shown)), name

@@ -254,7 +254,7 @@ async def formers(api: Api) -> Mapping[str, Former]:
     made["of another scheme"] = Former(None, {"Authorization": f"Token {token}"})
     made["beside garbage in the query"] = Former(token, {}, "?access_token=garbage")
     made["of the user's name"] = Former(None, {"Authorization": "Basic YWRtaW46YWRtaW4="})
-    async with asyncio.timeout(20):  # the second that the brief one lives
+    async with asyncio.timeout(60):  # the second that the brief one lives
         while (await api.as_(made["expired"].token).get("users")).status == 200:
             pass
     return made

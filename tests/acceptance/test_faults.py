@@ -232,7 +232,7 @@ async def test_a_broker_that_blocks_its_publishers_is_waited_for(
 
         await eventually(caught_up, within=40, what="all is confirmed")
         seen: dict[str, int] = {}
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(seen) < 20:
                 event = json.loads((await arrived.get()).body)
                 seen.setdefault(event["sequence"], event["data"]["after"]["n"])

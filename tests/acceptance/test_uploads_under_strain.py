@@ -172,7 +172,7 @@ async def ask_plainly(base_url: str, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:
         writer.write(request)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await reader.readuntil(b"\r\n\r\n") + await reader.read(4096)
     finally:
         writer.close()
