@@ -242,6 +242,7 @@ def check(
     before: Mapping[str, list[str]], after: Mapping[str, list[str]], growing: set[str]
 ) -> None:
     for table, rows in before.items():
-        changed = [row for row in rows if row not in set(after[table])]
+        left = set(after[table])
+        changed = [row for row in rows if row not in left]
         assert changed == [], (table, changed)
         assert len(after[table]) == len(rows) or table in growing, table
