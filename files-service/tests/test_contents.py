@@ -104,6 +104,31 @@ async def test_a_large_content_is_read_back_whole(contents: Contents) -> None:
         await contents.write(key, chunks(piece, piece))
 
 
+@pytest.mark.xdist_group("s3")
+async def test_large_pieces_for_a_server_are_digested_beside_the_loop(
+    s3_contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+
+    class Noting:
+        def __init__(self) -> None:
+            self._made = sha256()
+
+        def update(self, data: bytes) -> None:
+            threads.add(threading.get_ident())
+            self._made.update(data)
+
+        def hexdigest(self) -> str:
+            return self._made.hexdigest()
+
+    monkeypatch.setattr("files_service.store.s3_contents.sha256", Noting)
+    pieces = [bytes([number]) * 300_000 for number in range(30)]
+    written = await s3_contents.write(str(uuid4()), chunks(*pieces))
+    assert written.sha256 == sha256(b"".join(pieces)).hexdigest()
+    assert threads
+    assert threading.get_ident() not in threads
+
+
 async def test_what_is_stored_can_be_listed_and_knows_its_age(contents: Contents) -> None:
     part, whole = f"{uuid4()}.7", str(uuid4())
     for key in (part, whole):

@@ -15,6 +15,7 @@ from aiohttp.helpers import parse_mimetype
 
 from shared import multipart
 from shared.body_socket import BodySocket, is_worth_it
+from shared.digests import StreamDigest
 
 _WORTH_A_STEP: Final = 128 * 1024  # bytes
 _AT_ONCE: Final = 256 * 1024  # bytes read from the socket: fifty uploads hold fifty of them
@@ -33,7 +34,7 @@ class Part:
     async def pieces(self) -> AsyncIterator[bytes]:
         """Raises InvalidRequest."""
         async for piece in self._chunks:
-            self._body.note(piece)
+            await self._body.note(piece)
             yield piece
             del piece  # not kept until the next has come: fifty uploads hold fifty of them
 
@@ -44,7 +45,7 @@ class Body:
         # The request holds its body: were it held in turn, what was sent would stay in memory until
         # Python's collector runs.
         self._held = ref(request)
-        self._digest = sha256() if digested else None
+        self._digest = StreamDigest(sha256()) if digested else None
         self._parts: AsyncGenerator[Part] | None = None
         self._whole: bytes | None = None
         self._socket: BodySocket | None = None
@@ -59,13 +60,13 @@ class Body:
         """The body, if it is small. Raises HTTPRequestEntityTooLarge."""
         if self._whole is None:
             self._whole = await self._request.read()
-            self.note(self._whole)
+            await self.note(self._whole)
         return self._whole
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The raw body, in pieces large enough to be worth a step. Raises ConnectionResetError."""
         async for piece in self._as_it_comes():
-            self.note(piece)
+            await self.note(piece)
             yield piece
             del piece
 
@@ -127,18 +128,18 @@ class Body:
         else:
             async for _ in self.pieces():
                 pass
-        return self._digest.digest()
+        return (await self._digest.finished()).digest()
 
-    def note(self, piece: bytes) -> None:
+    async def note(self, piece: bytes) -> None:
         if self._digest is not None:
-            self._digest.update(piece)
+            await self._digest.update(piece)
 
     async def _read_parts(self) -> AsyncGenerator[Part]:
         kind = parse_mimetype(self._request.headers["Content-Type"])
         boundary = kind.parameters.get("boundary", "")
         async for found in multipart.parts(self._as_it_comes(), boundary):
             part = Part(found, self)
-            self.note(repr((part.name, part.filename, part.content_type)).encode())
+            await self.note(repr((part.name, part.filename, part.content_type)).encode())
             yield part
             async for _ in part.pieces():
                 pass

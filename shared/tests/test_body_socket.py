@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -117,6 +118,27 @@ async def test_a_body_that_breaks_off_is_noticed() -> None:
         writer.close()
         async with asyncio.timeout(60):
             assert isinstance(await cut.fault, ConnectionError)
+
+
+async def test_aiohttp_has_what_is_used_of_it_though_it_is_not_public() -> None:
+    """Where a new version of aiohttp fails here, ``shared.body_socket`` is to be looked at."""
+    looked: dict[str, bool] = {}
+
+    async def look(request: web.Request) -> web.Response:
+        protocol: Any = request.protocol
+        slots = {name for kind in type(protocol).__mro__ for name in getattr(kind, "__slots__", ())}
+        for name in ("_reading_paused", "_payload_parser", "_parser", "_read_bufsize"):
+            looked[name] = name in slots and hasattr(protocol, name)
+        made = body_socket._parser_for(protocol, auto_decompress=True)  # pyright: ignore[reportPrivateUsage]
+        looked["its kind of parser"] = type(made) is type(protocol._parser)
+        looked["takes it"] = made.feed_data(NEXT)[0][0][0].path == "/next"
+        return web.Response(text="next")
+
+    async with connected(web.get("/look", look)) as (reader, writer):
+        writer.write(b"GET /look HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await answer(reader))[0] == 200
+    assert len(looked) == 6
+    assert [name for name in looked if not looked[name]] == []
 
 
 @pytest.mark.parametrize("line", [b"Transfer-Encoding: chunked", b"Content-Encoding: gzip"])

@@ -28,6 +28,7 @@ from shared import failpoints
 from shared.changes import Change, Changes
 from shared.context import Context
 from shared.database import Database
+from shared.digests import StreamDigest
 from shared.errors import ApiError, Conflict, Forbidden, InvalidRequest, NotFound
 from shared.file_records import check_quota
 
@@ -199,7 +200,8 @@ class _Source:
     def __init__(self, piece: Piece) -> None:
         self._chunks = piece.chunks
         self._left = b""
-        self._digest = ALGORITHMS[piece.checksum[0]]() if piece.checksum else None
+        checksum = piece.checksum
+        self._digest = StreamDigest(ALGORITHMS[checksum[0]]()) if checksum else None
         self._wanted = piece.checksum[1] if piece.checksum else None
         self.ended = False
         self.fault: Exception | None = None
@@ -229,12 +231,18 @@ class _Source:
             return b""
         if chunk is None:
             self.ended = True
-            if self._digest is not None and self._digest.digest() != self._wanted:
-                raise ChecksumMismatch("the checksum is another one")
+            await self._check_digest()
             return b""
         if self._digest is not None:
-            self._digest.update(chunk)
+            await self._digest.update(chunk)
         return chunk
+
+    async def _check_digest(self) -> None:
+        if self._digest is None:
+            return
+        made = await self._digest.finished()
+        if made.digest() != self._wanted:
+            raise ChecksumMismatch("the checksum is another one")
 
     @property
     def exhausted(self) -> bool:

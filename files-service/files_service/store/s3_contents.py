@@ -25,6 +25,7 @@ from files_service.store.contents import (
     Written,
     checked_key,
 )
+from shared.digests import StreamDigest
 from shared.errors import Unavailable
 
 _SMALL: Final = 1024 * 1024  # bytes; up to here one PUT
@@ -75,7 +76,7 @@ class S3Contents:
         with _store_faults(source, key):
             if source.ended:
                 await obstore.put_async(self._store, name, head, mode="create")
-                return source.written()
+                return await source.written()
             await obstore.put_async(self._store, _claim(key), b"", mode="create")
             if await self._is_there(name):
                 raise KeyTaken(key)
@@ -87,7 +88,7 @@ class S3Contents:
                 chunk_size=_PART,
                 max_concurrency=1,
             )
-        return source.written()
+        return await source.written()
 
     async def check_room(self) -> None:
         """An object store tells of no end; a bucket's quota shows when it refuses."""
@@ -164,7 +165,7 @@ class _Hashed:
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
-        self._digest = sha256()
+        self._digest = StreamDigest(sha256())
         self._size = 0
         self.ended = False
         self.fault: BaseException | None = None
@@ -183,8 +184,8 @@ class _Hashed:
             if chunk:
                 yield chunk
 
-    def written(self) -> Written:
-        return Written(self._size, self._digest.hexdigest())
+    async def written(self) -> Written:
+        return Written(self._size, (await self._digest.finished()).hexdigest())
 
     async def _next(self) -> bytes:
         try:
@@ -195,7 +196,7 @@ class _Hashed:
         if chunk is None:
             self.ended = True
             return b""
-        self._digest.update(chunk)
+        await self._digest.update(chunk)
         self._size += len(chunk)
         return chunk
 
