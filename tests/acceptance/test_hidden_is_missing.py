@@ -1,13 +1,16 @@
 """What is there but hidden, and what is not there, get one answer: 500 pairs. Promise S18.
 
+A new row that names the key of a hidden one meets it as any duplicate, or is refused as any other.
+
 Status, body and headers are compared, but for the name or number that was asked for, which both
 have alike long, and what tells one request from another.
 """
 
+import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import count, cycle, product
 from typing import Any, Final
 
 import asyncpg
@@ -135,3 +138,61 @@ async def test_what_is_hidden_answers_like_what_is_missing(
     assert pairs >= 500
     rows = await api.get(f"tables/{table}/rows?columns=title")
     assert [row["title"] for row in rows.data] == [MARK] * EACH, "and nothing was changed"
+
+
+# what a caller may do: (view, add, edit)
+KINDS: Final = ((1, 1, 1), (1, 1, 0), (1, 0, 1), (0, 1, 2), (0, 0, 2))
+CONDITIONS: Final[list[dict[str, str]]] = [{}, {"If-None-Match": "*"}, {"If-Match": 'W/"0-0"'}]
+
+
+async def test_the_key_of_a_hidden_row_is_a_duplicate_like_any_other(
+    api: Api, cluster: Cluster, unique: str
+) -> None:
+    table = await api.make_table(f"keyed_{unique}", title="VARCHAR:50", owner="INT")
+    assert (await api.put(f"tables/{table}", {"user_create_column": "owner"})).status == 200
+    connection = await asyncpg.connect(cluster.urls["DATABASE_URL"])
+    await connection.execute(f'CREATE UNIQUE INDEX ON "{table}" (title)')
+    await connection.close()
+    made: dict[str, dict[str, Any]] = {
+        f"tables/{table}/rows": {"title": MARK},
+        "tables/directus_files/rows": {"name": "k.txt", "title": MARK, "data": "dA=="},
+        "tables/directus_bookmarks/rows": {"title": MARK, "url": f"/{unique}"},
+        "tables/directus_users/rows": {"email": f"kept-{unique}@example.com"},
+        "bookmarks": {"title": MARK, "url": f"/{unique}"},
+        "messages/rows": {"to": "1", "subject": MARK, "message": MARK},
+    }
+    hidden = {path: (await api.post(path, body)).data["id"] for path, body in made.items()}
+    numbers = count(random.randrange(10**7, 10**9))
+    met = 0
+    for view, add, edit in KINDS:
+        own = {"allow_view": view, "allow_add": add, "allow_edit": edit}
+        rights: dict[str, dict[str, object]] = {
+            name: {**own} for name in (table, "directus_files", "directus_messages")
+        }
+        group = await make_group(api, f"Keyed {view}{add}{edit} {unique}", rights)
+        caller, _ = await make_user(api, f"keyed{view}{add}{edit}-{unique}", group)
+        rows = f"tables/{table}/rows"
+        for path, headers in product(made, CONDITIONS):
+            answers: list[tuple[int, str, dict[str, str]]] = []
+            for key in (hidden[path], next(numbers)):
+                body = {**made[path], "id": key}
+                for name in body.keys() & {"title", "email"}:  # no duplicate but for the key
+                    body[name] = f"{next(numbers)}@example.com"
+                answers.append(
+                    said(await caller.send("POST", path, json=body, headers=headers), key)
+                )
+            if answers[1][0] == 200 and path != "messages/rows":  # which have no keys of a client's
+                same = {"title": MARK}
+                at, who = (rows, caller) if add else (rows, api)
+                duplicate = said(await who.send("POST", at, json=same, headers=headers), MARK)
+                assert answers[0] == duplicate, (path, headers, (view, add, edit))
+                met += 1
+            else:
+                assert answers[0][0] == answers[1][0], (path, headers, (view, add, edit), answers)
+                if answers[0][0] != 200:
+                    assert answers[0] == answers[1], (path, headers, (view, add, edit))
+    assert met >= len(KINDS) * len(CONDITIONS) // 2
+    for path, key in hidden.items():
+        reply = await api.get(f"{path}/{key}")
+        assert reply.status == 200, "and nothing was changed"
+        assert reply.json["data"].get("title", MARK) == MARK

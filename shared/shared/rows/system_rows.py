@@ -14,7 +14,7 @@ from shared.rows.access import TABLE
 from shared.rows.bodies import cast
 from shared.rows.may_write import both, conditions, may_add, may_change_at_all
 from shared.rows.plain_rows import batch_of, sees
-from shared.rows.refusals import any_version, no_record, refusal
+from shared.rows.refusals import any_version, no_record, other_version, refusal
 from shared.rows.values import stored
 from shared.rows.writer import DELETED, Stored, Writer, as_shown
 from shared.sql import EMPTY, Sql, raw
@@ -69,10 +69,14 @@ async def _prepare(
     exists = key is not None and await database.fetchval(write.seen(to.table, to.key, [key], EMPTY))
     if existing is not None and not (exists and await _may_know(database, context, to, existing)):
         raise no_record(to, existing)  # before the rules, whose refusals tell that it is there
+    if existing is None and exists and not await sees(database, to, [key]):
+        exists = False  # a new row for the caller, who meets the key as any duplicate (reading 67)
     prepared = await to.system.prepare(context, dict(given), key if exists else None)
     values = cast(to, {n: v for n, v in prepared.values.items() if n in to.table.columns})
     if not exists:
         may_add(to, values)
+        if to.precondition.exists:
+            raise other_version()
     elif not to.rights.edit:
         may_change_at_all(to, values)
     return _Ready(prepared, values, key, exists)
