@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -16,8 +18,7 @@ class Link:
     query: Mapping[str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A JSON body, ready to send.
 
     ``depends``    topics (``shared.stamps``) whose change makes this answer old

@@ -150,6 +150,8 @@ _BODY: Final = web.RequestKey("body", Body)
 
 def let_go(request: web.Request) -> None:
     """To be called when a request is answered."""
+    if not request.body_exists:
+        return
     body = request.get(_BODY)
     if body is not None:
         body.let_go()

@@ -43,7 +43,7 @@ def parse_brackets(text: str) -> Query:
 
 def _split(pair: str) -> tuple[str, str]:
     """Name and value: an equals sign inside brackets is an operator, ``filters[a][<=]=5``."""
-    match = _NAMED.match(pair)
+    match = _NAMED.match(pair) if "[" in pair or "%5" in pair else None
     if match:
         return match[1], match[2]
     name, _, value = pair.partition("=")
@@ -51,10 +51,12 @@ def _split(pair: str) -> tuple[str, str]:
 
 
 def _decode(text: str) -> str:
-    try:
-        decoded = unquote_plus(text, errors="strict")
-    except UnicodeDecodeError as error:
-        raise InvalidRequest("a parameter is not valid UTF-8") from error
+    decoded = text
+    if "%" in text or "+" in text:
+        try:
+            decoded = unquote_plus(text, errors="strict")
+        except UnicodeDecodeError as error:
+            raise InvalidRequest("a parameter is not valid UTF-8") from error
     if "\0" in decoded:
         raise InvalidRequest("a parameter holds a NUL byte")
     return decoded

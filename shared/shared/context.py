@@ -1,6 +1,6 @@
 """What a request brings along: who asks, in which version, what is known of schema and rights."""
 
-from dataclasses import dataclass
+import msgspec
 
 from shared.catalogue import Catalogue
 from shared.identity import Principal
@@ -12,8 +12,7 @@ from shared.system_settings import SystemSettings
 from shared.versions import ApiVersion
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(msgspec.Struct, frozen=True):
     """Who a change is recorded for. ``quiet`` marks the entries, it never leaves one out.
 
     ``seen`` are the versions that If-Match names, for whoever compares them; ``Changes`` refuses
@@ -26,12 +25,12 @@ class Actor:
     seen: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """One request, as the operations see it: no HTTP in it.
 
     ``stamps`` is None when no lease is alive: catalogue, rights and settings were then checked
-    against PostgreSQL.
+    against PostgreSQL. A structure, as each request makes one: a frozen dataclass of as many fields
+    costs five times as much.
     """
 
     principal: Principal

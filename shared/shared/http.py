@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 
 from shared.answers import Answer, Link
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 CONTEXT: Final = web.RequestKey("context", Context)
 JSON: Final = "application/json"
+_JSON_TEXT: Final = "application/json; charset=utf-8"
 PROBLEM: Final = "application/problem+json"
 DEPENDS_HEADER: Final = "X-Directoire-Depends"
 SCOPE_HEADER: Final = "X-Directoire-Scope"
@@ -127,19 +129,46 @@ def read_query(request: web.Request) -> Query:
 
 def respond(request: web.Request, answer: object, status: int = 200) -> web.Response:
     """Send an Answer, or any value as JSON."""
+    headers = {"Content-Type": _JSON_TEXT}
     if not isinstance(answer, Answer):
-        return web.Response(
-            body=msgspec.json.encode(answer), status=status, content_type=JSON, charset="utf-8"
-        )
-    response = web.Response(body=answer.body, status=status, content_type=JSON, charset="utf-8")
+        return _Whole(body=msgspec.json.encode(answer), status=status, headers=headers)
     if answer.cacheable and status == 200 and not is_off("answers.depends"):
-        response.headers[DEPENDS_HEADER] = depends_header(answer.depends)
-        response.headers[SCOPE_HEADER] = answer.scope
+        headers[DEPENDS_HEADER] = depends_header(answer.depends)
+        headers[SCOPE_HEADER] = answer.scope
     if answer.version is not None or request.method in {"GET", "HEAD"}:
-        response.headers["ETag"] = entity_tag(answer.body, answer.version)
+        headers["ETag"] = entity_tag(answer.body, answer.version)
     if answer.links:
-        response.headers["Link"] = ", ".join(_link(request, link) for link in answer.links)
-    return response
+        headers["Link"] = ", ".join(_link(request, link) for link in answer.links)
+    return _Whole(body=answer.body, status=status, headers=headers)
+
+
+class _Whole(web.Response):
+    """An answer that is all here, for the gateway: written past aiohttp's preparation of headers.
+
+    Date and server are the gateway's to say. The last answer of a connection is left to aiohttp.
+    """
+
+    _goes_on = False
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        ends = not request.keep_alive or self.keep_alive is False
+        if ends or request.version != HttpVersion11 or request.method == "HEAD":
+            return await super().prepare(request)
+        body, writer = self.body, request.writer
+        assert isinstance(body, bytes)
+        self.headers["Content-Length"] = str(len(body))
+        await writer.write_headers(f"HTTP/1.1 {self.status} {self.reason}", self.headers)
+        await writer.write_eof(body)
+        self._goes_on = True
+        return writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        if not self._goes_on:
+            await super().write_eof(data)
+
+    @property
+    def keep_alive(self) -> bool | None:
+        return self._goes_on or super().keep_alive
 
 
 def _link(request: web.Request, link: Link) -> str:
@@ -151,6 +180,8 @@ def _link(request: web.Request, link: Link) -> str:
 
 def version_of(path: str) -> ApiVersion:
     """The API version a path names; 1.1 for the paths that name none."""
+    if path.startswith("/api/1.1/"):
+        return ApiVersion.V1_1
     match = _VERSION.match(path)
     return ApiVersion.V1_0 if match and match[1] == "1" else ApiVersion.V1_1
 
@@ -211,7 +242,10 @@ def failure(
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every failure as JSON; an unknown one is ours and tells nothing of the inside."""
     try:
-        response = await _answered(request, handler)
+        response = await handler(request)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
+        # told at once: a name for it in this frame, which it holds, would be a cycle
+        response = failure(_fault(request, error), request.path, request.headers, REQUEST_ID.get())
     finally:
         let_go(request)
     if "Content-Encoding" in request.headers:
@@ -220,25 +254,26 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     return response
 
 
-async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except ApiError as error:
-        fault = error
-    except web.HTTPNotFound:
-        fault = NotFound(f"there is nothing at {request.path}")
-    except web.HTTPMethodNotAllowed as error:
+def _fault(request: web.Request, error: Exception) -> ApiError:
+    """What to say of an exception. Raises it again where it is an answer of its own."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, web.RequestPayloadError):
+        return InvalidRequest("the body is cut short, or not in the encoding it names")
+    if isinstance(error, web.HTTPException):
+        return _fault_of_http(request, error)
+    log.error("unhandled error", method=request.method, path=request.path, exc_info=error)
+    return ApiError("Something went wrong on our side.")
+
+
+def _fault_of_http(request: web.Request, error: web.HTTPException) -> ApiError:
+    if isinstance(error, web.HTTPNotFound):
+        return NotFound(f"there is nothing at {request.path}")
+    if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        fault = MethodNotAllowed(f"{request.method} is not possible here; try {allowed}")
-    except web.HTTPRequestEntityTooLarge:
-        fault = TooLarge("the body is larger than this service takes")
-    except web.RequestPayloadError:
-        fault = InvalidRequest("the body is cut short, or not in the encoding it names")
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        fault = InvalidRequest(error.reason)
-    except Exception:
-        log.exception("unhandled error", method=request.method, path=request.path)
-        fault = ApiError("Something went wrong on our side.")
-    return failure(fault, request.path, request.headers, REQUEST_ID.get())
+        return MethodNotAllowed(f"{request.method} is not possible here; try {allowed}")
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return TooLarge("the body is larger than this service takes")
+    if error.status < 400:
+        raise error
+    return InvalidRequest(error.reason)

@@ -109,8 +109,7 @@ def row_routes(*tables: str) -> list[Route]:
     table = "{table:" + "|".join(tables) + "}" if tables else "{table}"
     rows_of = f"tables/{table}/rows"
     return [
-        get(f"tables/{table}/typeahead", typeahead),
-        get(f"tables/{table}/meta/{{id}}", audit),
+        get(f"{rows_of}/{{id}}", get_row),  # first, as they are tried in this order
         get(rows_of, list_rows),
         post(rows_of, create_row),
         put(rows_of, update_rows),
@@ -120,8 +119,9 @@ def row_routes(*tables: str) -> list[Route]:
         put(f"{rows_of}/bulk", update_rows),
         patch(f"{rows_of}/bulk", update_rows),
         delete(f"{rows_of}/bulk", delete_rows),
-        get(f"{rows_of}/{{id}}", get_row),
         *any_update(f"{rows_of}/{{id}}", update_row),
         delete(f"{rows_of}/{{id}}", delete_row),
         get(f"{rows_of}/{{id}}/revisions", list_revisions),
+        get(f"tables/{table}/typeahead", typeahead),
+        get(f"tables/{table}/meta/{{id}}", audit),
     ]

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -127,9 +128,6 @@ def create_app(
     ``contexts`` open what only this service needs; ``checks`` are what its readiness asks besides
     PostgreSQL, ``parts`` what only the readiness for a part of its work asks (``shared.health``).
     """
-    public: set[RequestHandler] = set()
-    leased: set[RequestHandler] = set()
-    pure: set[RequestHandler] = set()
     database = Database(
         settings.database_url.get_secret_value(),
         size=settings.pool_size,
@@ -142,7 +140,7 @@ def create_app(
     )
     health = Health({"postgresql": database.ping, **(checks or {})}, parts)
     app = web.Application(
-        middlewares=[_observe, errors_as_json, _know_the_caller],
+        middlewares=[_observe],
         client_max_size=settings.body_limit,
     )
     app[DATABASE] = database
@@ -153,9 +151,6 @@ def create_app(
     app[VERIFIER] = IdentityVerifier(
         settings.identity_public_keys, file=Path(keys_file) if keys_file else None
     )
-    app[_PUBLIC] = public
-    app[_LEASED] = leased
-    app[_PURE] = pure
     app[IDEMPOTENCY] = app[LEASES] = Idempotency(app[CHANGES])
 
     async def connections(_app: web.Application) -> AsyncIterator[None]:
@@ -167,30 +162,21 @@ def create_app(
     app.cleanup_ctx.extend(contexts)
     app.add_routes(health.routes())
     for route in routes:
-        if route.public:
-            public.add(route.handler)
-        if route.leased:
-            leased.add(route.handler)
-        if route.pure:
-            pure.add(route.handler)
+        handler = _knowing_the_caller(route)
         if route.versioned:
             for version in ("1", "1.1"):
-                app.router.add_route(route.method, f"/api/{version}/{route.path}", route.handler)
+                app.router.add_route(route.method, f"/api/{version}/{route.path}", handler)
         else:
-            app.router.add_route(route.method, route.path, route.handler)
+            app.router.add_route(route.method, route.path, handler)
     return app
-
-
-_PUBLIC: Final = web.AppKey("public", set[RequestHandler])
-_LEASED: Final = web.AppKey("leased", set[RequestHandler])
-_PURE: Final = web.AppKey("pure", set[RequestHandler])
 
 
 @web.middleware
 async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """All that is done for every path, a missing one too. One layer: each costs a coroutine."""
     REQUEST_ID.set(request.headers.get(REQUEST_ID_HEADER) or uuid.uuid4().hex)
     begun = time.perf_counter()
-    response = await handler(request)
+    response = await errors_as_json(request, handler)
     if not _is_open(request.path):
         observe_request(request.method, response.status, time.perf_counter() - begun)
     return response
@@ -200,44 +186,46 @@ def _is_open(path: str) -> bool:
     return path in _OPEN_PATHS or path.startswith("/readyz/")
 
 
-@web.middleware
-async def _know_the_caller(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Identity first; for the API's routes also schema, rights and settings as of now."""
-    path = request.path
-    if _is_open(path) or request.match_info.http_exception is not None:
-        return await handler(request)
-    token = request.headers.get(IDENTITY_HEADER)
-    if token is None:
-        if request.match_info.handler in request.app[_PUBLIC]:
-            return await handler(request)
-        raise Unauthorized("This service accepts requests of its gateway only")
-    principal = request.app[VERIFIER].verify(token)
-    request[PRINCIPAL] = principal
-    if principal.scope and not scope_of(principal.scope).admits(request.method, path):
-        raise Forbidden("This token's scope does not reach so far.")
-    if not path.startswith("/api/") or request.match_info.handler in request.app[_PUBLIC]:
-        return await handler(request)
-    request[CONTEXT] = await context_of(request, principal)
-    try:
-        return await _act(request, handler)
-    except (
-        asyncpg.UndefinedColumnError,
-        asyncpg.UndefinedTableError,
-        asyncpg.InvalidCachedStatementError,
-    ):
-        # the schema moved between the catalogue and the statement: look again, once
-        request.app[KNOWLEDGE].forget_schema()
+def _knowing_the_caller(route: Route) -> RequestHandler:
+    """The handler of a route that is asked for by somebody, and may be.
+
+    Identity first; for the API's routes also schema, rights and settings as of now.
+    """
+    act = partial(_act, route) if route.method in _WRITES else route.handler
+
+    async def identified(request: web.Request) -> web.StreamResponse:
+        token = request.headers.get(IDENTITY_HEADER)
+        if token is None:
+            if route.public:
+                return await route.handler(request)
+            raise Unauthorized("This service accepts requests of its gateway only")
+        principal = request.app[VERIFIER].verify(token)
+        request[PRINCIPAL] = principal
+        if principal.scope and not scope_of(principal.scope).admits(request.method, request.path):
+            raise Forbidden("This token's scope does not reach so far.")
+        if route.public or not route.versioned:
+            return await route.handler(request)
         request[CONTEXT] = await context_of(request, principal)
-        return await _act(request, handler)
+        try:
+            return await act(request)
+        except (
+            asyncpg.UndefinedColumnError,
+            asyncpg.UndefinedTableError,
+            asyncpg.InvalidCachedStatementError,
+        ):
+            # the schema moved between the catalogue and the statement: look again, once
+            request.app[KNOWLEDGE].forget_schema()
+            request[CONTEXT] = await context_of(request, principal)
+            return await act(request)
+
+    return identified
 
 
-async def _act(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Run the handler; of a write, what was announced and has not come is taken back."""
-    if request.method not in _WRITES:
-        return await handler(request)
+async def _act(route: Route, request: web.Request) -> web.StreamResponse:
+    """Run the handler of a write; what was announced and has not come is taken back."""
     announcements.begin(request.headers.get(announcements.HEADER))
     try:
-        return await _act_once(request, handler)
+        return await _act_once(route, request)
     except (Taken, NotUnique) as error:
         if request[CONTEXT].precondition.absent:
             raise PreconditionFailed(error.message) from error
@@ -246,14 +234,12 @@ async def _act(request: web.Request, handler: Handler) -> web.StreamResponse:
         await request.app[CHANGES].withdraw()
 
 
-async def _act_once(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _act_once(route: Route, request: web.Request) -> web.StreamResponse:
     """A write that carries an Idempotency-Key is done once."""
     key = request.headers.get(IDEMPOTENCY_HEADER)
-    if key is None:
-        return await handler(request)
-    if request.match_info.handler in request.app[_PURE]:
-        return await handler(request)
-    leased = request.match_info.handler in request.app[_LEASED]
+    if key is None or route.pure:
+        return await route.handler(request)
+    leased = route.leased
     what = f"{request.method} {request.rel_url.raw_path_qs}\n".encode()
     whole = b"" if leased else await request.read()
     principal = request[PRINCIPAL]
@@ -268,7 +254,7 @@ async def _act_once(request: web.Request, handler: Handler) -> web.StreamRespons
     refused: list[web.StreamResponse] = []
 
     async def act() -> Success | None:
-        response = await handler(request)
+        response = await route.handler(request)
         if isinstance(response, web.Response) and response.status < 300:
             body = response.body
             if isinstance(body, bytes) or body is None:
@@ -291,16 +277,21 @@ async def _act_once(request: web.Request, handler: Handler) -> web.StreamRespons
     return form(body=success.body, status=status, headers=headers)
 
 
+_stamps: Final = lru_cache(maxsize=256)(Stamps.from_header)  # many reads come between two writes
+
+
 async def context_of(request: web.Request, principal: Principal) -> Context:
     """What the operations need to know of a request."""
     headers = request.headers
     knowledge = request.app[KNOWLEDGE]
     told = headers.get(STAMPS_HEADER)
-    stamps = Stamps.from_header(told) if told is not None else None
+    stamps = _stamps(told) if told is not None else None
     request_id = REQUEST_ID.get()
-    demanded = NONE
+    demanded, files, quiet = NONE, None, False
     if request.method in _WRITES:
         demanded = precondition(headers.get("If-Match"), headers.get("If-None-Match"))
+        files = request.app[FILES](request) if FILES in request.app else None
+        quiet = request.rel_url.query.get("skip_activity_log", "0") not in {"", "0"}
     rights = await knowledge.rights(principal.group, stamps)
     return Context(
         principal=principal,
@@ -313,11 +304,11 @@ async def context_of(request: web.Request, principal: Principal) -> Context:
         actor=Actor(
             user=principal.user,
             request_id=request_id,
-            quiet=request.rel_url.query.get("skip_activity_log", "0") not in {"", "0"},
+            quiet=quiet,
             seen=demanded.versions,
         ),
         precondition=demanded,
-        files=request.app[FILES](request) if FILES in request.app else None,
+        files=files,
         strict="handling=strict" in headers.get("Prefer", ""),
     )
 

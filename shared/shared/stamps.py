@@ -58,7 +58,8 @@ def user_topic(user: int) -> Topic:
     return f"u:{user}"
 
 
-def depends_header(topics: Collection[Topic]) -> str:
+@lru_cache(maxsize=4096)
+def depends_header(topics: frozenset[Topic]) -> str:
     """The value of ``X-Directoire-Depends``; topics need no further encoding."""
     return " ".join(sorted(topics))
 

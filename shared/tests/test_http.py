@@ -1,10 +1,15 @@
 """A failure becomes a response in one place, in the shape each client reads."""
 
+import asyncio
+
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from shared.answers import Answer
 from shared.errors import ApiError, Forbidden, InvalidRequest, Refused, Unavailable
-from shared.http import failure, version_of
+from shared.http import failure, respond, version_of
 from shared.versions import ApiVersion
 
 FAULT = InvalidRequest('unknown operator "resembles"', field="name")
@@ -77,3 +82,41 @@ def test_who_should_come_back_is_told_when() -> None:
 )
 def test_the_path_tells_the_version(path: str, version: ApiVersion) -> None:
     assert version_of(path) is version
+
+
+async def _show(request: web.Request) -> web.Response:
+    return respond(request, Answer(b'{"a":1}', version="7"))
+
+
+async def _exchanged(port: int, sent: bytes) -> bytes:
+    """All that comes back until the server ends the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    async with asyncio.timeout(30):
+        answered = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answered
+
+
+async def test_answers_are_whole_whatever_becomes_of_the_connection() -> None:
+    app = web.Application()
+    app.router.add_get("/", _show)
+    async with TestServer(app) as server:
+        assert server.port is not None
+        goes_on = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        ends = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        answers = await _exchanged(server.port, goes_on + goes_on + ends)
+        old = await _exchanged(server.port, b"GET / HTTP/1.0\r\n\r\n")
+        head = await _exchanged(server.port, b"HEAD" + ends.removeprefix(b"GET"))
+    each = answers.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    assert len(each) == 3
+    for answer in (*each, old):
+        lines, _, body = answer.partition(b"\r\n\r\n")
+        assert body == b'{"a":1}'
+        assert b"Content-Length: 7" in lines.split(b"\r\n")
+        assert b"Content-Type: application/json; charset=utf-8" in lines.split(b"\r\n")
+        assert b'ETag: "7.' in lines
+    assert head.endswith(b"\r\n\r\n")
+    assert b"Content-Length: 7" in head
+    assert [b"Connection: close" in answer for answer in each] == [False, False, True]

@@ -1,10 +1,11 @@
 """Columns: list, describe, create, change, drop. Source: contract 7.2, list (b)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from schema_service.operations import versions
 from schema_service.operations.alterable import alterable

@@ -1,10 +1,10 @@
 """Tables: list, describe, create, change what is known of them, drop. Source: contract 7.1."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from schema_service.operations import columns, versions
 from schema_service.operations.alterable import alterable

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from msgspec import structs
+
 from shared.answers import Answer
 from shared.brackets import Query
 from shared.catalogue import Column
@@ -229,7 +231,7 @@ async def _save(
 ) -> Stored:
     """The row as stored, after the rows it points at and before those that point at it."""
     plain, nested = parts
-    inside = replace(context, precondition=NONE)  # it speaks of the row itself
+    inside = structs.replace(context, precondition=NONE)  # it speaks of the row itself
     for item in nested:
         if not item.column.is_alias:
             plain[item.column.name] = await _save_one(changes, inside, item)

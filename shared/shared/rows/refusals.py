@@ -1,8 +1,9 @@
 """Why a change of a row is refused: its version, its rights, or that there is none."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import reduce
+
+from msgspec.structs import replace
 
 from shared.database import Reader
 from shared.errors import (

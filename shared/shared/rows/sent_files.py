@@ -6,8 +6,9 @@ their records are made in it. Should it fail, the bytes are given back. Source: 
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from shared.catalogue import Table
 from shared.changes import Changes

@@ -1,10 +1,12 @@
 """Who writes to a table, and what he may see of it; remembered while nothing changes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from asyncpg import Record
+from msgspec.structs import replace
 
 from shared.catalogue import Catalogue, Column, Table
 from shared.context import Actor, Context
@@ -23,8 +25,7 @@ DELETED: Final = 0  # the status of soft-deleted rows
 _KEPT: Final = 1024  # writers a process remembers
 
 
-@dataclass(frozen=True, slots=True)
-class Writer:
+class Writer(msgspec.Struct, frozen=True):
     """A table the caller may change in some way, and what he may see of it."""
 
     table: Table
