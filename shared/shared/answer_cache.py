@@ -70,7 +70,6 @@ class _Form(msgspec.Struct, frozen=True):
 
     names: tuple[str, ...]
     call: Call
-    leaseless: Call
     gets: tuple[bytes, ...]
 
 
@@ -116,15 +115,15 @@ class AnswerCache:
         ``entries`` are keys of answers, looked up in order: the group's, then the user's. A hit
         counts only together with ``changed`` of the topics that the caller's principal rests on.
         """
+        script = _LEASELESS if failpoints.is_off("cache.lease") else READ
         server = self._redis.server
-        form = self._form_of(server, tuple(topics), tuple(limits), tuple(entries))
+        form = self._form_of(script, server, tuple(topics), tuple(limits), tuple(entries))
         names = form.names
         gets = () if any(name in self._memory for name in names) else form.gets
         if announced is not None:
             gets = (*gets, announced.packed(self._state))
-        call = form.leaseless if failpoints.is_off("cache.lease") else form.call
         try:
-            reply, *bodies = await self._redis.call_and(call, gets)
+            reply, *bodies = await self._redis.call_and(form.call, gets)
             if reply[0] > 0:
                 if announced is not None:
                     over = (self._redis.server, *announced.over())
@@ -145,6 +144,7 @@ class AnswerCache:
 
     def _make_form(
         self,
+        script: Script,
         server: str,
         topics: tuple[Topic, ...],
         limits: tuple[Limit, ...],
@@ -161,8 +161,7 @@ class AnswerCache:
             arguments += (round(interval), round(interval * limit.burst))
         return _Form(
             names,
-            Call.of(READ, keys, arguments),
-            Call.of(_LEASELESS, keys, arguments),
+            Call.of(script, keys, arguments),
             tuple(pack("GET", self._bodies + name) for name in names),
         )
 
