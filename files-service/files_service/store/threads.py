@@ -73,6 +73,7 @@ class StoreThreads:
         finally:
             self._pending.discard(future)
             self._note(future)
+            awaited.add_done_callback(_seen)
         if not awaited.done() or awaited.cancelled():
             raise _stalled()
         return awaited.result()
@@ -99,6 +100,12 @@ class StoreThreads:
         if self.stalled:
             for waiting in self._pending:
                 waiting.cancel()  # unless it has begun
+
+
+def _seen(ended: "asyncio.Future[Any]") -> None:
+    """Nobody is there any more for what an overdue call raises; asyncio would complain of it."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 def _stalled() -> Unavailable:
