@@ -9,7 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ACCEPTANCE = ROOT / "tests" / "acceptance"
-NAMED = re.compile(r"`([\w/]+\.py::[^`]+)`")
+NAMED = re.compile(r"`([\w/-]+\.py::[^`]+)`")
+ELSEWHERE = re.compile(r"`((?!clients/)[\w-]+/[\w/-]+\.py)::")  # outside tests/acceptance
 
 
 def lines(page: str) -> list[list[str]]:
@@ -39,9 +40,12 @@ def page() -> str:
 
 @cache
 def collected() -> frozenset[str]:
-    """The acceptance tests as pytest names them, and the same without their parameters."""
+    """The tests as pytest names them, the acceptance tests from their folder, and the same without
+    their parameters.
+    """
+    places = ["tests/acceptance", *sorted(set(ELSEWHERE.findall(page())))]
     listed = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/acceptance"],
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", *places],
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         capture_output=True,
