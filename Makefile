@@ -109,8 +109,8 @@ prove-backlog: $(VENV)/.dev  ## ENTRIES (1000000) wait for a relay: it catches u
 prove-streams: $(VENV)/.dev  ## STREAMS (2000) idle readers of the activity: what they cost
 	@$(RUN) -m prove.streams $(or $(STREAMS),2000) $(or $(SECONDS),60)
 
-prove-timing: $(VENV)/.dev  ## ROUNDS (1000) of each kind: time tells no address and nothing hidden
-	@$(RUN) -m prove.timing $(or $(ROUNDS),1000)
+prove-timing: $(VENV)/.dev  ## ROUNDS (1000) of each kind: time tells no address and nothing hidden; MUTATION=wait|hash is found
+	@$(RUN) -m prove.timing $(or $(ROUNDS),1000) $(MUTATION)
 
 prove-rising: $(VENV)/.dev  ## SEQUENCES (20000) of requests raise nobody; 1000 races for the last administrator
 	@RACES=1000 $(RUN) -m local_cluster.throwaway -- $(RUN) -m pytest -q -s --timeout=0 auth-service/tests/test_nobody_rises.py -k "remove_each_other"

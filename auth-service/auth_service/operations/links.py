@@ -17,6 +17,7 @@ from auth_service.operations.sign_in import SignIn
 from auth_service.store import accounts, links
 from shared.changes import Changes
 from shared.errors import InvalidRequest
+from shared.failpoints import is_off
 from shared.mail import queue_mail, render
 from shared.passwords import check_password
 from shared.system_tables import own_words
@@ -37,7 +38,8 @@ async def forgot_password(changes: Changes, sign_in: SignIn) -> None:
         text = render("auth_service", "reset.txt", token=token, **told)
         if email is not None:
             await queue_mail(change, email, f"[{told['project']}] A new password", text)
-    await asyncio.sleep(answer_at - clock())
+    if not is_off("links.wait"):  # `make prove-timing` must notice
+        await asyncio.sleep(answer_at - clock())
 
 
 async def set_password(
