@@ -7,7 +7,6 @@ everything on it fails, and until a new one has answered all requests fail at on
 
 import asyncio
 import hashlib
-import os
 import random
 import re
 from collections import deque
@@ -90,7 +89,6 @@ class _Connection(asyncio.Protocol):
         self._timeout = timeout
         self._reader = hiredis.Reader(notEnoughData=...)
         self._transport: asyncio.Transport | None = None
-        self._socket = -1  # that may be written to directly
         self._waiting: deque[_Waiting] = deque()
         self._unsent: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -101,8 +99,6 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
-        if transport.get_extra_info("sslcontext") is None:
-            self._socket = transport.get_extra_info("socket").fileno()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.drop(str(exc or "connection closed"))
@@ -134,6 +130,7 @@ class _Connection(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._unsent.append(commands)
         if len(self._unsent) == TOGETHER:
+            # Were all of a turn sent at its end, Redis would wait for us, and then we for it
             self._flush()
         extra = 0.0 if timeout is None else timeout - self._timeout
         self._waiting.append(_Waiting(future, expected, self._loop.time() + extra))
@@ -160,22 +157,9 @@ class _Connection(asyncio.Protocol):
                 future.set_exception(Away(reason))
 
     def _flush(self) -> None:
-        """Past the transport, which in uvloop writes only when its turn is over.
-
-        Of thirty requests that come together Redis would get thirty together: it would wait for the
-        gateway, and the gateway for it, instead of both working.
-        """
-        data = b"".join(self._unsent)
+        if self._unsent and self._transport is not None and not self.lost.done():
+            self._transport.write(b"".join(self._unsent))
         self._unsent.clear()
-        if not data or self._transport is None or self.lost.done():
-            return
-        transport = self._transport
-        idle = not (transport.is_closing() or transport.get_write_buffer_size())
-        if self._socket >= 0 and idle:
-            with suppress(OSError):  # what is wrong, the transport finds out
-                data = data[os.write(self._socket, data) :]
-        if data:
-            transport.write(data)
 
     def _look(self) -> None:
         """Is the oldest request overdue? One timer for all: they leave in the order they came.

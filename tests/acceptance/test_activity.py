@@ -28,7 +28,7 @@ async def messages_of(cluster: Cluster, table: str, api: Api) -> list[dict[str, 
     connection = await aio_pika.connect(cluster.urls["AMQP_URL"])
     async with connection:
         channel = await connection.channel()
-        exchange = await channel.get_exchange(cluster.exchange)
+        exchange = await channel.declare_exchange(cluster.exchange, "topic", durable=True)
         queue = await channel.declare_queue(exclusive=True)
         await queue.bind(exchange, f"activity.{table}.*")
         key = (await api.post(f"tables/{table}/rows", {"title": "a", "active": 1})).data["id"]

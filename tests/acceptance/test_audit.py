@@ -230,7 +230,9 @@ async def scene(api: Api, cluster: Cluster, mailbox: Mailbox) -> AsyncGenerator[
     try:
         channel = await bus.channel()
         queue = await channel.declare_queue(exclusive=True)
-        await queue.bind(await channel.get_exchange(cluster.exchange), "#")
+        await queue.bind(
+            await channel.declare_exchange(cluster.exchange, "topic", durable=True), "#"
+        )
         scene = Scene(api, mailbox, database, email=f"audited-{uuid4().hex[:8]}@example.com")
 
         async def keep(message: aio_pika.abc.AbstractIncomingMessage) -> None:

@@ -20,6 +20,7 @@ import pytest_asyncio
 from wire import Api
 
 from local_cluster.cluster import Cluster
+from prove.feed import FOUND_AGAIN
 from shared.testing import eventually
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(300)]
@@ -135,6 +136,27 @@ async def published(stack: Stack, queue_name: str, until: int) -> list[dict[str,
     return messages
 
 
+async def stream_lasts(stack: Stack) -> None:
+    """Wait until the relay's stream is there, and is found again by a RabbitMQ that is killed."""
+    connection = await aio_pika.connect(stack.cluster.urls["AMQP_URL"])
+    async with connection:
+
+        async def there() -> bool:
+            channel = await connection.channel()
+            with contextlib.suppress(aio_pika.exceptions.ChannelNotFoundEntity):
+                await channel.declare_queue(f"{EXCHANGE}.stream", passive=True)
+                return True
+            return False
+
+        await eventually(there, within=60, what="the relay has made the stream")
+    seen = time.monotonic()
+
+    async def old_enough() -> bool:
+        return time.monotonic() - seen > FOUND_AGAIN
+
+    await eventually(old_enough, what="RabbitMQ has written where the stream lies")
+
+
 async def test_killing_any_one_process_loses_hides_and_ages_nothing(stack: Stack) -> None:
     table = await stack.api.make_table("counters", n="INT")
     path = f"tables/{table}/rows"
@@ -145,8 +167,10 @@ async def test_killing_any_one_process_loses_hides_and_ages_nothing(stack: Stack
     connection = await aio_pika.connect(stack.cluster.urls["AMQP_URL"])
     async with connection:
         channel = await connection.channel()
+        exchange = await channel.declare_exchange(EXCHANGE, "topic", durable=True)
         queue = await channel.declare_queue(queue_name, durable=True)
-        await queue.bind(EXCHANGE, "activity.counters.*")
+        await queue.bind(exchange, "activity.counters.*")
+    await stream_lasts(stack)
     history, stop = History(), asyncio.Event()
     workers = [
         *(asyncio.create_task(write(stack, path, row, history, stop)) for row in ids),
@@ -212,8 +236,9 @@ async def test_a_broker_that_blocks_its_publishers_is_waited_for(
     async with connection:
         channel = await connection.channel()
         arrived: asyncio.Queue[aio_pika.abc.AbstractIncomingMessage] = asyncio.Queue()
+        exchange = await channel.declare_exchange(EXCHANGE, "topic", durable=True)
         queue = await channel.declare_queue(exclusive=True)
-        await queue.bind(EXCHANGE, f"activity.{table}.*")
+        await queue.bind(exchange, f"activity.{table}.*")
         await queue.consume(arrived.put, no_ack=True)
         await stack.cluster.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1MB")
         try:
