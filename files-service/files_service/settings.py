@@ -2,6 +2,7 @@
 
 from pydantic import Field, SecretStr
 
+from shared.secret_settings import OptionalKey
 from shared.settings import ServiceSettings
 
 
@@ -10,7 +11,7 @@ class Settings(ServiceSettings):
 
     store_url: str  # file:///folder or s3://bucket/prefix?endpoint=…&region=…
     store_access_key: str = ""  # of an S3 store; without: where the SDKs look
-    store_secret_key: SecretStr = SecretStr("")
+    store_secret_key: OptionalKey = SecretStr("")
     sweep_every: float = 60.0
     public_files: bool = False  # readable without a token, as they were in Directus 6
     upload_limit: int = Field(default=5 * 1024 * 1024 * 1024, ge=1024)  # one file

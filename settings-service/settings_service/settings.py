@@ -5,6 +5,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
+from shared.secret_settings import OptionalServerUrl
 from shared.settings import ServiceSettings
 
 
@@ -35,7 +36,7 @@ class MailServer:
 
 
 class Settings(ServiceSettings):
-    smtp_url: SecretStr = SecretStr("")  # smtp://user:password@host:port; empty: no mail is sent
+    smtp_url: OptionalServerUrl = SecretStr("")  # smtp://user:password@host:port; empty: no mail is sent
     mail_from: str = "Directoire <directoire@localhost>"
     mail_interval: float = Field(default=1.0, gt=0)  # seconds between looks at an empty queue
 

@@ -32,12 +32,25 @@ def _check_server(value: SecretStr) -> SecretStr:
         raise ValueError("this is no address of a server") from None
     if not parts.scheme or not value.get_secret_value().partition("://")[2]:
         raise ValueError("the address of a server is needed, scheme://user:password@host")
-    if not password or _is_here(host):
-        return value
+    if password and not _is_here(host):
+        _check_password("its password", password)
+    return value
+
+
+def _check_password(what: str, password: str) -> None:
     if is_known(password):
-        raise ValueError("its password is one that everybody knows")
+        raise ValueError(f"{what} is one that everybody knows")
     if len(password) < MIN_PASSWORD:
-        raise ValueError(f"its password has fewer than {MIN_PASSWORD} characters")
+        raise ValueError(f"{what} has fewer than {MIN_PASSWORD} characters")
+
+
+def _check_server_if_any(value: SecretStr) -> SecretStr:
+    return _check_server(value) if value.get_secret_value() else value
+
+
+def _check_key_if_any(value: SecretStr) -> SecretStr:
+    if value.get_secret_value():
+        _check_password("this key", value.get_secret_value())
     return value
 
 
@@ -56,4 +69,6 @@ def _check_token(value: SecretStr) -> SecretStr:
 
 
 ServerUrl = Annotated[SecretStr, AfterValidator(_check_server)]
+OptionalServerUrl = Annotated[SecretStr, AfterValidator(_check_server_if_any)]  # or empty
+OptionalKey = Annotated[SecretStr, AfterValidator(_check_key_if_any)]  # of a store; or empty
 ChosenToken = Annotated[SecretStr, AfterValidator(_check_token)]  # or empty, for none
