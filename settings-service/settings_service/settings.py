@@ -36,7 +36,7 @@ class MailServer:
 
 
 class Settings(ServiceSettings):
-    smtp_url: OptionalServerUrl = SecretStr("")  # smtp://user:password@host:port; empty: no mail is sent
+    smtp_url: OptionalServerUrl = SecretStr("")  # smtp://user:password@host:port; or no mail
     mail_from: str = "Directoire <directoire@localhost>"
     mail_interval: float = Field(default=1.0, gt=0)  # seconds between looks at an empty queue
 

@@ -12,7 +12,7 @@ from typing import Final
 
 RANGE: Final = range(20_000, 32_000)  # below what Linux gives to outgoing connections
 
-_held: dict[int, socket.socket] = {}
+_held: set[int] = set()
 
 
 def claim(port: int) -> bool:
@@ -27,7 +27,8 @@ def claim(port: int) -> bool:
         if error.errno != errno.EADDRINUSE:
             raise
         return False
-    _held[port] = claiming
+    claiming.detach()  # the kernel closes it, at our end
+    _held.add(port)
     return True
 
 
@@ -39,7 +40,7 @@ def claimed_port(*, twin: int = 0) -> int:
     while True:
         port = secrets.choice(RANGE[: len(RANGE) - twin])
         wanted = {port, port + twin}
-        if wanted & _held.keys():
+        if wanted & _held:
             continue
         if all(claim(each) and is_free("127.0.0.1", each) for each in wanted):
             return port
