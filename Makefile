@@ -109,7 +109,7 @@ prove-backlog: $(VENV)/.dev  ## ENTRIES (1000000) wait for a relay: it catches u
 prove-streams: $(VENV)/.dev  ## STREAMS (2000) idle readers of the activity: what they cost
 	@$(RUN) -m prove.streams $(or $(STREAMS),2000) $(or $(SECONDS),60)
 
-prove-timing: $(VENV)/.dev  ## ROUNDS (1000) of each kind: time tells no address and nothing hidden; MUTATION=wait|hash is found
+prove-timing: $(VENV)/.dev  ## ROUNDS (1000) of each kind: time tells no address and nothing hidden; MUTATION=wait|hash|kinds is found
 	@$(RUN) -m prove.timing $(or $(ROUNDS),1000) $(MUTATION)
 
 prove-rising: $(VENV)/.dev  ## SEQUENCES (20000) of requests raise nobody; 1000 races for the last administrator

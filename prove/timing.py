@@ -2,7 +2,8 @@
 
 A cluster of its own with one of each service. In every round each kind is asked once, in random
 order: sign-ins with a wrong password and requests to reset one, for addresses that somebody has,
-that nobody has, of disabled and of locked accounts; and things that are there but hidden, beside
+that nobody has, of disabled and of locked accounts, then of accounts whose hashes are bcrypt or an
+older Argon2 as well; and things that are there but hidden, beside
 things that are not. Each known address is asked for a few times only and each request comes from an
 address of its own (TRUSTED_PROXIES), so that no guess is slowed but those at the locked accounts.
 
@@ -16,6 +17,7 @@ With a MUTATION one mechanism is off, only what rests on it is asked, and it mus
 
 wait  a forgotten password is answered when the work happens to be done
 hash  no password is hashed where there is none to compare it with
+kinds a password is compared with one hash, of whatever kind it is
 """
 
 import asyncio
@@ -31,6 +33,8 @@ from typing import Any, Final
 
 import aiohttp
 import asyncpg
+import bcrypt
+from argon2 import PasswordHasher
 
 from local_cluster.cluster import Cluster
 
@@ -40,16 +44,25 @@ WARM_UP: Final = 20  # first rounds that do not count
 LIMIT_P: Final = 0.01
 LOWEST: Final = 0.1  # of the answers
 HIDDEN: Final = 50  # rows, files and users that the asking user may not see
+BCRYPT_COST: Final = 10  # what PHP took by itself; each failed sign-in costs it, too
 PROXY: Final = "127.0.0.1"
 PASSWORD: Final = "lorries climb amber hillsides"
+_OF_KINDS: Final = "auth/login, hashes of several kinds"
 _OFF: Final = {  # mutation → its fail-point, and the matter that must tell
     "wait": ("links.wait=off", "auth/forgot-password"),
     "hash": ("passwords.nobody=off", "auth/login"),
+    "kinds": ("passwords.kinds=off", _OF_KINDS),
 }
 
 _SAME_PASSWORD: Final = """
 INSERT INTO directoire.credentials (user_id, password_hash)
 SELECT unnest($2::int[]), password_hash FROM directoire.credentials WHERE user_id = $1
+"""
+_OTHER_PASSWORD: Final = """
+UPDATE directoire.credentials AS credentials
+   SET password_hash = $2
+  FROM public.directus_users AS users
+ WHERE users.id = credentials.user_id AND users.email = ANY ($1::text[])
 """
 _LOCKED: Final = """
 INSERT INTO directoire.guesses (who, level, at)
@@ -71,6 +84,7 @@ class Matter:
     name: str
     asks: Mapping[str, Ask]
     pairs: Sequence[tuple[str, str]]
+    prepare: Callable[[], Awaitable[None]] | None = None  # once, before the first is asked
 
 
 class Api:
@@ -114,6 +128,8 @@ async def prove(rounds: int, mutation: str = "") -> list[str]:
 
 
 async def _compared(matter: Matter, rounds: int) -> list[str]:
+    if matter.prepare is not None:
+        await matter.prepare()
     first = await _times(matter, rounds)
     found = {pair: _told(matter, pair, first) for pair in matter.pairs}
     suspects = [pair for pair in matter.pairs if any(found[pair])]
@@ -199,6 +215,7 @@ async def _of_accounts(admin: Api, url: str, rounds: int) -> list[Matter]:
     known, disabled, locked = [
         await _users(admin, url, name, number) for name in ("known", "disab", "lockd")
     ]
+    bcrypted, aged = [await _users(admin, url, name, number) for name in ("crypt", "older")]
     for user in disabled.values():
         await admin.send("PUT", f"users/{user}", 200, {"active": 2})
     await _tell(url, _LOCKED, [*locked, _nobody(0)])
@@ -206,6 +223,12 @@ async def _of_accounts(admin: Api, url: str, rounds: int) -> list[Matter]:
 
     def sign_in(emails: Sequence[str] | None, status: int) -> Ask:
         return lambda n: _post(anybody, "auth/login", _one(emails, n), status)
+
+    async def other_hashes() -> None:
+        secret = PASSWORD.encode()
+        hashed = bcrypt.hashpw(secret, bcrypt.gensalt(BCRYPT_COST)).decode()
+        await _tell(url, _OTHER_PASSWORD, list(bcrypted), hashed)
+        await _tell(url, _OTHER_PASSWORD, list(aged), PasswordHasher(1, 8192, 1).hash(PASSWORD))
 
     def reset(emails: Sequence[str] | None) -> Ask:
         return lambda n: _post(anybody, "auth/forgot-password", _one(emails, n), 200)
@@ -231,6 +254,16 @@ async def _of_accounts(admin: Api, url: str, rounds: int) -> list[Matter]:
                 "locked": reset(list(locked)),
             },
             [("known", "unknown"), ("disabled", "unknown"), ("locked", "unknown")],
+        ),
+        Matter(
+            _OF_KINDS,
+            {
+                "bcrypt": sign_in(list(bcrypted), 401),
+                "old": sign_in(list(aged), 401),
+                "unknown": sign_in(None, 401),
+            },
+            [("bcrypt", "unknown"), ("old", "unknown")],
+            other_hashes,
         ),
     ]
 

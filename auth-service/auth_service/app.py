@@ -24,7 +24,6 @@ def make_app(settings: Settings) -> web.Application:
     hasher = Hasher(settings.hashes_per_second)
 
     async def hashing(_app: web.Application) -> AsyncIterator[None]:
-        await passwords.warm_up()
         yield
         passwords.close()
         hasher.close()

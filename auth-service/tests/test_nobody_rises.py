@@ -9,8 +9,10 @@ import threading
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
+import bcrypt
 import pytest
 import pytest_asyncio
+from argon2 import PasswordHasher
 
 from auth_service.app import make_app
 from auth_service.operations import links, passwords
@@ -24,6 +26,13 @@ from shared.testing import Client, environment, serving
 
 RACES: Final = int(os.environ.get("RACES", "12"))
 PASSWORD: Final = "correct horse battery staple"
+NOW: Final = "$argon2id$v=19$m=19456,t=2,p=1"
+OLD_KINDS: Final = ("$2b$05", "$argon2id$v=19$m=8192,t=1,p=1")
+OTHER_HASHES: Final = {  # by who has them: two of bcrypt, which cost the same, and an old Argon2
+    "php@example.com": "$2y$05$" + bcrypt.hashpw(b"x" * 15, bcrypt.gensalt(5)).decode()[7:],
+    "six@example.com": bcrypt.hashpw(b"y" * 15, bcrypt.gensalt(5)).decode(),
+    "old@example.com": PasswordHasher(1, 8192, 1).hash("z" * 15),
+}
 WAYS: Final[tuple[tuple[str, Any], ...]] = (
     ("DELETE", None),
     ("PUT", {"active": 2}),
@@ -88,10 +97,11 @@ async def test_a_token_that_two_use_at_once_is_good_once(
         assert sorted(await asyncio.gather(turn(), turn())) == [401, 401], "spent"
 
 
-async def keep_password(database: Database, user: int) -> None:
+async def keep_password(database: Database, user: int, password_hash: str = "") -> None:
+    kept = password_hash or hashing.hash_password(PASSWORD)
     await database.execute(
         raw("INSERT INTO directoire.credentials (user_id, password_hash) VALUES (")
-        + param(user) + raw(", ") + param(hashing.hash_password(PASSWORD)) + raw(")")
+        + param(user) + raw(", ") + param(kept) + raw(")")
     )  # fmt: skip
 
 
@@ -113,15 +123,31 @@ async def test_sign_ins_never_stall_reads(
     assert set(await asyncio.gather(*waiting)) == {401}
 
 
-@pytest.mark.parametrize("email", ["a@example.com", "nobody@example.com", "disabled@example.com"])
-async def test_any_address_costs_the_same_hash_in_a_thread_and_the_same_statements(
+def kind_of(password_hash: str) -> str:
+    if password_hash.startswith(("$2b$", "$2y$")):
+        return f"$2b${password_hash[4:6]}"
+    return password_hash.rsplit("$", 2)[0]
+
+
+@pytest.mark.parametrize("stored", [{}, OTHER_HASHES], ids=["of one kind", "of several kinds"])
+@pytest.mark.parametrize(
+    "email", ["a@example.com", "nobody@example.com", "disabled@example.com", *OTHER_HASHES]
+)
+async def test_any_address_costs_the_same_hashes_in_a_thread_and_the_same_statements(
     service: Client,
     database: Database,
     two: tuple[Principal, Principal],
     monkeypatch: pytest.MonkeyPatch,
     email: str,
+    stored: dict[str, str],
 ) -> None:
     await keep_password(database, 1)
+    for user, (other, password_hash) in enumerate(stored.items(), 3):
+        await database.execute(
+            raw('INSERT INTO directus_users (id, email, "group") VALUES (')
+            + param(user) + raw(", ") + param(other) + raw(", 1)")
+        )  # fmt: skip
+        await keep_password(database, user, password_hash)
     await database.execute(
         raw("UPDATE directus_users SET email = 'disabled@example.com', active = 2 WHERE id = 2")
     )
@@ -130,8 +156,7 @@ async def test_any_address_costs_the_same_hash_in_a_thread_and_the_same_statemen
     real = passwords.verify_password
 
     def verify(password_hash: str, password: str) -> bool:
-        parameters = password_hash.rsplit("$", 2)[0]
-        checked.append((parameters, threading.current_thread().name.partition("_")[0]))
+        checked.append((kind_of(password_hash), threading.current_thread().name.partition("_")[0]))
         return real(password_hash, password)
 
     monkeypatch.setattr(passwords, "verify_password", verify)
@@ -141,7 +166,8 @@ async def test_any_address_costs_the_same_hash_in_a_thread_and_the_same_statemen
     body = {"email": email, "password": "a wrong password"}
     async with service.http.post("/api/1.1/auth/login", json=body) as response:
         assert response.status == 401
-    assert checked == [("$argon2id$v=19$m=19456,t=2,p=1", "password")]
+    kinds = {NOW, *(OLD_KINDS if stored else ())}
+    assert sorted(checked) == [(kind, "password") for kind in sorted(kinds)]
     own = [each for each in said if "directoire.relay" not in each]  # the lease's, now and then
     assert len(own) == 3, "the account, the count of guesses, the entry"
 

@@ -27,6 +27,8 @@ _EASY: Final = (
     " name, or of what is repeated. Four words that have nothing to do with each other are good."
 )
 _BCRYPT: Final = ("$2a$", "$2b$", "$2y$")  # how Directus 6 kept passwords
+_DECOY_OF_BCRYPT: Final = f"{'d' * 21}e{'d' * 30}e"  # salt and hash: 16 and 23 bytes
+_DECOY_OF_ARGON2: Final = f"${'d' * 21}A${'d' * 42}A"  # 16 and 32 bytes
 
 _hashers: Final = {  # at first the least that OWASP asks for
     "now": PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
@@ -76,6 +78,23 @@ def verify_password(password_hash: str, password: str) -> bool:
         return _hashers["now"].verify(password_hash, password)
     except (VerificationError, InvalidHashError):
         return False
+
+
+def kind_of_now() -> str:
+    """The kind of the hashes that are made from now on, see ``decoy_of``."""
+    now = _hashers["now"]
+    return f"$argon2id$v=19$m={now.memory_cost},t={now.time_cost},p={now.parallelism}"
+
+
+def decoy_of(kind: str) -> str:
+    """A hash of no known password that costs as much to compare with as any of its kind.
+
+    A kind is what stands before the salt: ``$argon2id$v=19$m=19456,t=2,p=1`` or ``$2y$12``. The
+    letters of bcrypt cost the same: they have one decoy.
+    """
+    if kind.startswith(_BCRYPT):
+        return f"$2b${kind[4:]}${_DECOY_OF_BCRYPT}"
+    return kind + _DECOY_OF_ARGON2
 
 
 def is_outdated(password_hash: str) -> bool:

@@ -1,26 +1,46 @@
 """Checking passwords without standing in anybody's way: a few threads, a short queue."""
 
 import asyncio
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 from shared.errors import Unavailable
 from shared.failpoints import is_off
-from shared.passwords import hash_password, is_outdated, verify_password
+from shared.passwords import (
+    decoy_of,
+    hash_password,
+    is_outdated,
+    kind_of_now,
+    verify_password,
+)
 
 MAX_WAITING: Final = 200  # sign-ins; a core checks some twenty a second
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a password is compared with; kinds as ``shared.passwords.decoy_of`` takes them."""
+
+    password_hash: str | None  # None where there is none, or none that counts
+    kind: str | None  # of that hash
+    kinds_in_use: Collection[str]  # of all hashes that are stored
+
+
 class PasswordChecker:
-    """Argon2id in a bounded pool. An address nobody has costs the same work as a wrong password."""
+    """A bounded pool. A wrong password costs the same work whatever it is compared with.
+
+    Where hashes of several kinds are stored (older parameters, bcrypt), that is one of each kind:
+    else the time, the threads' too, would tell who is there and how old his password is.
+    """
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="password")
-        self._nobody: str | None = None
         self._waiting = 0
 
-    async def matches(self, password_hash: str | None, password: str) -> bool:
-        """Whether the password is the one that was hashed; never for None.
+    async def matches(self, stored: Stored, password: str) -> bool:
+        """Whether the password is the one that was hashed; never where there is no hash.
 
         Raises Unavailable when too many sign-ins wait already.
         """
@@ -29,7 +49,7 @@ class PasswordChecker:
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._pool, self._check, password_hash, password
+                self._pool, _check, stored, password
             )
         finally:
             self._waiting -= 1
@@ -52,20 +72,24 @@ class PasswordChecker:
         finally:
             self._waiting -= 1
 
-    async def warm_up(self) -> None:
-        """Hash once, so that the first unknown address takes no longer than the others."""
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._hash_of_nobody)
-
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _check(self, password_hash: str | None, password: str) -> bool:
-        if password_hash is None and is_off("passwords.nobody"):  # `make prove-timing` must notice
-            return False
-        matches = verify_password(password_hash or self._hash_of_nobody(), password)
-        return matches and password_hash is not None
 
-    def _hash_of_nobody(self) -> str:
-        if self._nobody is None:
-            self._nobody = hash_password("the password of nobody")
-        return self._nobody
+def _check(stored: Stored, password: str) -> bool:
+    if stored.password_hash is not None and verify_password(stored.password_hash, password):
+        return True
+    for decoy in _decoys(stored):
+        verify_password(decoy, password)
+    return False
+
+
+def _decoys(stored: Stored) -> list[str]:
+    """What else a wrong password is compared with: a hash of every other kind."""
+    own = None if stored.kind is None else decoy_of(stored.kind)
+    kinds = {kind_of_now(), *stored.kinds_in_use}
+    if is_off("passwords.kinds"):  # `make prove-timing` must notice this
+        kinds = {kind_of_now()} if own is None else set()
+    if own is None and is_off("passwords.nobody"):  # and that
+        kinds = set()
+    return sorted({decoy_of(kind) for kind in kinds} - {own})

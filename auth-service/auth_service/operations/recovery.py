@@ -15,7 +15,7 @@ _BY: Final = "operator"
 
 async def set_password(changes: Changes, email: str, password: str) -> None:
     """Set a password and end what was signed in with the old one. Raises NotFound, InvalidValue."""
-    account = await accounts.find(changes.database, email, None)
+    account = await accounts.find(changes.database, email)
     if account is None:
         raise NotFound(f"Nobody has the address {email}.")
     check_password(password, await own_words(changes.database, account.user))

@@ -1,15 +1,15 @@
 """Who signs in: the password checked, guesses slowed, every outcome recorded.
 
 Unknown addresses, inactive users and wrong passwords take the same road: the same statements, the
-same hashing, the same answer. A guess is counted before it is checked, so that many at once gain
-nothing; the right password takes its count back. Source: contract 2, promises S8.
+same hashing (decision 28), the same answer. A guess is counted before it is checked, so that many
+at once gain nothing; the right password takes its count back. Source: contract 2, promises S8.
 """
 
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from auth_service.operations.passwords import PasswordChecker
+from auth_service.operations.passwords import PasswordChecker, Stored
 from auth_service.store import accounts
 from auth_service.store.accounts import Account
 from shared.changes import Change, Changes
@@ -35,12 +35,14 @@ class SignIn:
 async def check(changes: Changes, passwords: PasswordChecker, sign_in: SignIn) -> Account:
     """The active account whose password this is. Raises Unauthorized, TooManyRequests."""
     database = changes.database
-    account = await accounts.find(database, sign_in.email, sign_in.address)
+    account, kinds = await accounts.look_up(database, sign_in.email, sign_in.address)
     counts = _counts(sign_in, known=account is not None and account.known_address)
     await slow_down(changes, counts)
-    given = account.password_hash if account is not None and account.active else None
-    matches = await passwords.matches(given, sign_in.password)
-    if account is None or given is None or not matches:
+    stored = Stored(None, None, kinds)
+    if account is not None and account.active:
+        stored = Stored(account.password_hash, account.kind, kinds)
+    matches = await passwords.matches(stored, sign_in.password)
+    if account is None or not matches:
         await accounts.record_failure(
             changes, account.user if account is not None else None, sign_in.request_id
         )

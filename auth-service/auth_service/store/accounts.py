@@ -20,14 +20,25 @@ class Account:
     user: int
     active: bool
     password_hash: str | None
+    kind: str | None  # of the hash, as ``shared.passwords.decoy_of`` takes it
     known_address: bool  # it has signed in from where this request comes from
 
 
-async def find(database: Database, email: str, address: str | None) -> Account | None:
+async def look_up(
+    database: Database, email: str, address: str | None
+) -> tuple[Account | None, Sequence[str]]:
+    """Whose an e-mail address is, and the kinds of all the hashes that are stored."""
     row = await database.fetchrow(fixed(QUERIES["account"], email, address))
-    if row is None:
-        return None
-    return Account(row["id"], row["active"], row["password_hash"], row["known"])
+    assert row is not None
+    kinds = row["kinds"]
+    if row["id"] is None:
+        return None, kinds
+    account = Account(row["id"], row["active"], row["password_hash"], row["kind"], row["known"])
+    return account, kinds
+
+
+async def find(database: Database, email: str) -> Account | None:
+    return (await look_up(database, email, None))[0]
 
 
 async def lock_user(change: Change, user: int) -> bool:

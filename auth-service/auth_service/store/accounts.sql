@@ -1,18 +1,31 @@
 -- account
--- Who has an e-mail address ($1, any case), and whether from an address ($2) before.
+-- Who has an e-mail address ($1, any case), and whether from an address ($2) before; one row, of
+-- nulls for nobody. The kinds of hashes that are stored come along, each found by one step through
+-- an index (0018), however many hashes there are: they cost the same for any address.
+WITH RECURSIVE kinds (kind) AS (
+    SELECT min(directoire.kind_of(password_hash)) FROM directoire.credentials
+    UNION ALL
+    SELECT (SELECT min(directoire.kind_of(password_hash))
+              FROM directoire.credentials
+             WHERE directoire.kind_of(password_hash) > kinds.kind)
+      FROM kinds
+     WHERE kinds.kind IS NOT NULL
+)
 SELECT users.id,
        users.active = 1 AS active,
        credentials.password_hash,
+       directoire.kind_of(credentials.password_hash) AS kind,
        EXISTS (
            SELECT
              FROM directoire.known_addresses AS known
             WHERE known.user_id = users.id
               AND known.address = $2::text::inet
               AND known.seen_at > now() - interval '90 days'
-       ) AS known
-  FROM public.directus_users AS users
-  LEFT JOIN directoire.credentials AS credentials ON credentials.user_id = users.id
- WHERE lower(users.email) = lower($1);
+       ) AS known,
+       ARRAY (SELECT kind FROM kinds WHERE kind IS NOT NULL) AS kinds
+  FROM (VALUES (true)) AS always
+  LEFT JOIN public.directus_users AS users ON lower(users.email) = lower($1)
+  LEFT JOIN directoire.credentials AS credentials ON credentials.user_id = users.id;
 
 -- lock_user
 -- Sign-ins of one user ($1) wait for each other, so that caps hold; only while he is active.
