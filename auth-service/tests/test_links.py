@@ -117,6 +117,10 @@ async def test_an_address_nobody_has_gets_the_same_answer_and_no_mail(
 async def test_nobody_is_flooded_with_mails(service: Client, database: Database) -> None:
     statuses = [(await post(service, "forgot-password", email=EMAIL))[0] for _ in range(7)]
     assert statuses == [200] * 5 + [429] * 2
+    entries = await database.fetch(
+        raw("SELECT after FROM directus_activity WHERE after::text LIKE '%reset%' ORDER BY id")
+    )
+    assert ["asked" in row["after"] for row in entries] == [True] * 5 + [False]
 
 
 async def test_the_invited_ask_for_a_password_and_may_then_sign_in(

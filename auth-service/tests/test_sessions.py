@@ -1,20 +1,27 @@
 """auth/login, auth/refresh, auth/logout, tokens by name; guesses, old hashes, what is recorded."""
 
+import asyncio
+import json
+from collections import Counter
 from collections.abc import AsyncGenerator
 from hashlib import sha256
 from typing import Any
 
 import bcrypt
 import jwt
+import pytest
 import pytest_asyncio
 from argon2 import PasswordHasher
 
 from auth_service.app import make_app
+from auth_service.operations import recovery
 from auth_service.operations import sign_in as signing_in
 from auth_service.settings import Settings
 from shared.database import Database
+from shared.errors import NotFound
 from shared.identity import GATEWAY, Principal
 from shared.passwords import hash_password
+from shared.service import CHANGES
 from shared.sql import param, raw
 from shared.testing import Client, environment, serving
 
@@ -216,6 +223,124 @@ async def test_guesses_are_slowed_and_lock_nobody_out_where_he_was_before(
         for n in range(signing_in.GUESSES + 1)
     ]
     assert nobody == [401] * signing_in.GUESSES + [429], "an address nobody has is told the same"
+
+
+async def test_whoever_locked_himself_out_where_he_was_before_is_unlocked(
+    service: Client, database: Database, ada: Principal
+) -> None:
+    places = (HERE, "2001:db8::1")
+    for place in places:
+        body = {"email": EMAIL, "password": PASSWORD}
+        assert (await post(service, "login", place, **body))[0] == 200
+        statuses = [
+            (await post(service, "login", place, email=EMAIL, password=f"a guess {number}"))[0]
+            for number in range(signing_in.GUESSES + 2)
+        ]
+        assert statuses[-1] == 429
+    app = service.http.app
+    assert app is not None
+    await recovery.unlock(app[CHANGES], EMAIL.upper())
+    for place in places:
+        body = {"email": EMAIL, "password": PASSWORD}
+        assert (await post(service, "login", place, **body))[0] == 200
+    told = await database.fetch(
+        raw("SELECT row_id, actor FROM directus_activity WHERE after::text LIKE '%unlocked%'")
+    )
+    assert [tuple(row) for row in told] == [(str(ada.user), "0")]
+    with pytest.raises(NotFound):
+        await recovery.unlock(app[CHANGES], "nobody@example.com")
+
+
+@pytest.fixture
+def remembering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No guess is forgotten while a slow machine makes the next ones."""
+    monkeypatch.setattr(signing_in, "FORGET", 1e6)
+
+
+@pytest.mark.usefixtures("remembering")
+async def test_guesses_from_one_address_are_slowed_whosever_the_accounts_are(
+    service: Client, ada: Principal
+) -> None:
+    async def guess(number: int) -> int:
+        body = {"email": f"{number}@example.com", "password": "a guess"}
+        return (await post(service, "login", ELSEWHERE, **body))[0]
+
+    most = signing_in.GUESSES_OF_ADDRESS
+    statuses = Counter(await asyncio.gather(*(guess(number) for number in range(most + 1))))
+    assert statuses == {401: most, 429: 1}
+    assert await guess(most + 1) == 429
+    assert (await post(service, "login", HERE, email=EMAIL, password="a guess"))[0] == 401
+
+
+@pytest.mark.usefixtures("remembering")
+async def test_addresses_of_one_network_of_ipv6_are_one_client(
+    service: Client, ada: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing_in, "GUESSES_OF_ADDRESS", 3)
+
+    async def guess(address: str) -> int:
+        email = f"{address.replace(':', '-')}@example.com"
+        return (await post(service, "login", address, email=email, password="a guess"))[0]
+
+    statuses = [await guess(f"2001:db8::{number}:1") for number in range(4)]
+    assert statuses == [401, 401, 401, 429]
+    assert await guess("2001:db8:0:1::1") == 401, "the next network"
+    statuses = [await guess(f"::ffff:192.0.2.{number}") for number in range(4)]
+    assert statuses == [401] * 4, "addresses of IPv4 are each one's own"
+
+
+async def test_who_signed_in_from_a_network_of_ipv6_is_known_in_all_of_it(
+    service: Client, database: Database, ada: Principal
+) -> None:
+    body = {"email": EMAIL, "password": PASSWORD}
+    assert (await post(service, "login", "2001:db8::1", **body))[0] == 200
+    for number in range(signing_in.GUESSES + 1):
+        await post(service, "login", email=EMAIL, password=f"a guess {number}")
+    assert (await post(service, "login", ELSEWHERE, **body))[0] == 429
+    assert (await post(service, "login", "2001:db8::2", **body))[0] == 200
+    assert (await post(service, "login", "2001:db8:0:1::1", **body))[0] == 429
+
+
+@pytest.mark.usefixtures("remembering")
+@pytest.mark.parametrize("email", [EMAIL, "nobody@example.com"])
+async def test_slowed_attempts_leave_an_entry_a_minute(
+    service: Client, database: Database, ada: Principal, email: str
+) -> None:
+    slowed = raw(
+        "SELECT row_id, actor, after FROM directus_activity WHERE after::text LIKE '%slowed%'"
+    )
+
+    async def guesses(number: int) -> set[int]:
+        return {
+            (await post(service, "login", f"203.0.113.{n}", email=email, password="a secret"))[0]
+            for n in range(number)
+        }
+
+    await guesses(signing_in.GUESSES)
+    assert await database.fetch(slowed) == []
+    assert await guesses(5) == {429}
+    (entry,) = await database.fetch(slowed)
+    user = ada.user if email == EMAIL else None
+    assert (entry["row_id"], entry["actor"]) == (None if user is None else str(user), "0")
+    assert json.loads(entry["after"]) == {"id": user, "failed": True, "slowed": True}
+    await database.execute(
+        raw("UPDATE directoire.guesses SET told_at = told_at - interval '2 minutes'")
+    )
+    assert await guesses(5) == {429}
+    assert len(await database.fetch(slowed)) == 2
+
+
+@pytest.mark.usefixtures("remembering")
+async def test_no_more_entries_for_whoever_tries_ever_other_accounts(
+    service: Client, database: Database, ada: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing_in, "GUESSES_OF_ADDRESS", 2)
+    for number in range(12):
+        await post(service, "login", email=f"{number}@example.com", password="a guess")
+    entries = await database.fetchval(
+        raw("SELECT count(*) FROM directus_activity WHERE action = 'LOGIN'")
+    )
+    assert entries == 3, "two failures, and that there were more"
 
 
 async def test_a_hash_of_directus_6_is_good_and_replaced(

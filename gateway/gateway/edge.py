@@ -53,6 +53,7 @@ from shared.health import Health
 from shared.http import DEPENDS_HEADER, SCOPE_HEADER, wants_problem
 from shared.identity import INSIDE, IdentitySigner, Principal
 from shared.metrics import observe_request, show
+from shared.places import place_of
 from shared.stamps import (
     SCHEMA,
     Stamps,
@@ -433,7 +434,7 @@ class Edge:
 
     def _limit_of_address(self, exchange: Exchange) -> Limit:
         rate = self._settings.rate_per_address
-        return Limit(f"address:{exchange.address}", rate, max(1, int(rate * _BURST)))
+        return Limit(f"address:{place_of(exchange.address)}", rate, max(1, int(rate * _BURST)))
 
     def _limit_of_token(self, caller: tuple[str, str]) -> Limit:
         rate = self._settings.rate_per_token

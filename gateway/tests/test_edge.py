@@ -184,6 +184,24 @@ async def test_the_rate_of_an_address_counts_wrong_tokens_too(make_cluster: Make
         assert statuses[-1] == 429
 
 
+async def test_the_rate_of_an_address_is_that_of_its_network_in_ipv6(
+    make_cluster: MakeCluster,
+) -> None:
+    slowly = 0.01  # the next in a hundred seconds
+    async with make_cluster(rate_per_address=slowly, trusted_proxies="127.0.0.0/8") as cluster:
+
+        async def ask(address: str) -> int:
+            forwarded = {"X-Forwarded-For": address}
+            async with cluster.get(ROW, "admin-token", **forwarded) as response:
+                return response.status
+
+        assert await ask("2001:db8::1") == 200
+        assert await ask("2001:db8::2") == 429
+        assert await ask("2001:db8:0:1::1") == 200
+        assert await ask("192.0.2.1") == 200
+        assert await ask("192.0.2.2") == 200
+
+
 async def test_limits_of_sizes(make_cluster: MakeCluster) -> None:
     async with make_cluster(body_limit=2048, url_limit=2048, header_limit=2048) as cluster:
         rows = "/api/1.1/tables/airports/rows"

@@ -19,6 +19,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from mail_sink import Mailbox
+from operator_commands import operate
 from people import make_group
 from test_signing_in import token_mailed_to
 from wire import Api, Reply
@@ -38,6 +39,7 @@ class Scene:
     api: Api
     mailbox: Mailbox
     database: asyncpg.Connection
+    cluster: Cluster
     email: str = ""
     user: int = 0
     group: int = 0
@@ -97,6 +99,36 @@ async def fail_as_nobody(scene: Scene) -> None:
     unknown = f"nobody-{scene.email}"
     reply = await scene.sign_in("login", scene.secret("password of nobody"), unknown)
     assert reply.status == 401
+
+
+TRIED = """
+INSERT INTO directoire.guesses (who, level, at) VALUES ($1, 50, now())
+    ON CONFLICT (who) DO UPDATE SET level = 50, at = now()
+"""
+
+
+async def tried_lately(scene: Scene, email: str) -> None:
+    """By strangers, and from here."""
+    for place in ("", "\x00127.0.0.1"):
+        who = sha256(f"account\x00{email}{place}".encode()).digest()
+        await scene.database.execute(TRIED, who)
+
+
+async def slow(scene: Scene) -> None:
+    await tried_lately(scene, scene.email)
+    reply = await scene.sign_in("login", scene.secret("slowed password"))
+    assert reply.status == 429
+
+
+async def slow_as_nobody(scene: Scene) -> None:
+    unknown = f"nobody-{scene.email}"
+    await tried_lately(scene, unknown)
+    reply = await scene.sign_in("login", scene.secret("slowed password of nobody"), unknown)
+    assert reply.status == 429
+
+
+async def unlock(scene: Scene) -> None:
+    await operate(scene.cluster, "unlock", scene.email)
 
 
 async def ask_for_reset(scene: Scene) -> None:
@@ -197,6 +229,9 @@ DEEDS = (
     Expected(login, "LOGIN", {"by": "login"}, by="user"),
     Expected(fail, "LOGIN", {"failed": True}, by="nobody"),
     Expected(fail_as_nobody, "LOGIN", {"failed": True}, None, by="nobody"),
+    Expected(slow, "LOGIN", {"failed": True, "slowed": True}, by="nobody"),
+    Expected(slow_as_nobody, "LOGIN", {"failed": True, "slowed": True}, None, by="nobody"),
+    Expected(unlock, "UPDATE", {"sign_in": "unlocked"}, by="nobody"),
     Expected(ask_for_reset, "LOGIN", {"reset": "asked"}, by="nobody"),
     Expected(ask_for_reset_of_nobody, "LOGIN", {"reset": "asked"}, None, by="nobody"),
     Expected(reset, "UPDATE", {"password": "reset"}, by="user"),
@@ -233,7 +268,9 @@ async def scene(api: Api, cluster: Cluster, mailbox: Mailbox) -> AsyncGenerator[
         await queue.bind(
             await channel.declare_exchange(cluster.exchange, "topic", durable=True), "#"
         )
-        scene = Scene(api, mailbox, database, email=f"audited-{uuid4().hex[:8]}@example.com")
+        scene = Scene(
+            api, mailbox, database, cluster, email=f"audited-{uuid4().hex[:8]}@example.com"
+        )
 
         async def keep(message: aio_pika.abc.AbstractIncomingMessage) -> None:
             scene.told.append(message.body)

@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import os
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from office import Office
+from operator_commands import operate
 from wire import Api
 
 from local_cluster.home import PRIVATE_KEY, PUBLIC_KEYS, Home
@@ -17,21 +16,6 @@ from shared.testing import eventually
 
 pytestmark = pytest.mark.xdist_group("at-once")
 PASSWORD = "a password nobody guesses"
-
-
-async def operate(office: Office, *arguments: str, typed: str = "", fails: bool = False) -> str:
-    """What ``python -m auth_service.operators`` says; it must succeed, or fail."""
-    cluster = office.cluster
-    urls = {name: cluster.urls[name] for name in ("DATABASE_URL", "REDIS_URL")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "auth_service.operators", *arguments,
-        env={**os.environ, **urls, "REDIS_PREFIX": f"{Home(cluster.data).instance}:"},
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    said, _ = await process.communicate(typed.encode())
-    assert (process.returncode != 0) is fails, said.decode()
-    return said.decode()
 
 
 def inodes(files: Iterable[str]) -> list[int]:
@@ -52,9 +36,9 @@ async def test_a_lost_administrator_password_is_set_anew(office: Office, unique:
     answer = await office.admin.as_(None).post("auth/request-token", signing_in)
     former = office.admin.as_(answer.data["token"])
     assert (await former.get("users/me")).status == 200
-    said = await operate(office, "set-password", email, typed=f"{email} 2024\n", fails=True)
+    said = await operate(office.cluster, "set-password", email, typed=f"{email} 2024\n", fails=True)
     assert "too easy to guess" in said
-    said = await operate(office, "set-password", email, typed=f"{PASSWORD}\n")
+    said = await operate(office.cluster, "set-password", email, typed=f"{PASSWORD}\n")
     assert email in said
     assert PASSWORD not in said
     assert (await former.get("users/me")).status == 401, "what signed in before has ended"
@@ -69,7 +53,7 @@ async def test_an_account_under_attack_is_unlocked(office: Office, unique: str) 
     found = await asyncio.gather(*(signs_in(office.admin, email, f"guess {n}") for n in range(20)))
     assert Counter(found)[429] > 0
     assert await signs_in(office.admin, email, PASSWORD) == 429
-    await operate(office, "unlock", email)
+    await operate(office.cluster, "unlock", email)
     assert await signs_in(office.admin, email, PASSWORD) == 200
 
 
@@ -94,7 +78,7 @@ async def test_keys_turn_under_load_and_nobody_is_refused(office: Office) -> Non
     async with asyncio.TaskGroup() as tasks:
         for caller in gateways:
             tasks.create_task(load(caller))
-        await operate(office, "rotate-identity", *files, "--overlap", "2")
+        await operate(office.cluster, "rotate-identity", *files, "--overlap", "2")
         before = statuses[200]
 
         async def served() -> bool:
@@ -118,7 +102,7 @@ async def test_access_tokens_outlive_the_key_they_were_signed_with(
     assert (await office.admin.post("users", body)).status == 200
     anybody = office.admin.as_(None)
     session = (await anybody.post("auth/login", {"email": email, "password": PASSWORD})).data
-    await operate(office, "rotate-signing-keys")
+    await operate(office.cluster, "rotate-signing-keys")
     caller = office.admin.as_(session["access_token"])
     assert (await caller.get("users/me")).status == 200
     renewed = await anybody.post("auth/refresh", {"refresh_token": session["refresh_token"]})

@@ -28,7 +28,8 @@ ANSWERED_AFTER: Final = 0.1  # seconds; what is done meanwhile takes some five m
 
 async def forgot_password(changes: Changes, sign_in: SignIn) -> None:
     """Send a token to the address if it is somebody's. Raises TooManyRequests."""
-    await signing_in.slow_down(changes, signing_in.count_of_mail(sign_in.email, sign_in.address))
+    counts = signing_in.count_of_mail(sign_in)
+    await signing_in.slow_down(changes, counts, None, sign_in.request_id, {"reset": "slowed"})
     clock = asyncio.get_running_loop().time
     answer_at = clock() + ANSWERED_AFTER
     token = secrets.token_urlsafe(32)

@@ -4,10 +4,11 @@ from typing import Final
 
 from auth_service.operations import sign_in as signing_in
 from auth_service.store import accounts, sessions
-from shared.changes import Changes
+from shared.changes import Change, Changes
 from shared.errors import NotFound
 from shared.identity import generate_keys
 from shared.passwords import check_password, hash_soon
+from shared.places import place_of
 from shared.system_tables import own_words
 
 _BY: Final = "operator"
@@ -25,11 +26,24 @@ async def set_password(changes: Changes, email: str, password: str) -> None:
         await accounts.set_password(change, account.user, password_hash)
         await accounts.end_sign_ins(change, account.user)
         await accounts.record(change, account.user, "UPDATE", {"password": _BY})
-    await unlock(changes, email)
+        await _forgive(change, account.user, email)
 
 
 async def unlock(changes: Changes, email: str) -> None:
-    await accounts.forgive(changes.database, [signing_in.who_of_account(email)])
+    """Forget the guesses at an account, of strangers and its own. Raises NotFound."""
+    account = await accounts.find(changes.database, email)
+    if account is None:
+        raise NotFound(f"Nobody has the address {email}.")
+    async with changes.transaction(signing_in.actor_of(0, _BY)) as change:
+        await _forgive(change, account.user, email)
+        await accounts.record(change, account.user, "UPDATE", {"sign_in": "unlocked"})
+
+
+async def _forgive(change: Change, user: int, email: str) -> None:
+    addresses = await accounts.known_addresses(change, user)
+    places: set[str | None] = {place_of(address) for address in addresses}
+    whos = [signing_in.who_of_account(email, place) for place in {None, *places}]
+    await accounts.forgive(change, whos)
 
 
 async def rotate_signing_keys(changes: Changes) -> None:

@@ -62,8 +62,16 @@ async def end_sign_ins(change: Change, user: int) -> None:
 
 async def note_sign_in(change: Change, user: int, address: str | None) -> None:
     await change.execute(fixed(QUERIES["signed_in"], user, address))
-    if address:
-        await change.execute(fixed(QUERIES["know_address"], user, address))
+
+
+async def know_place(change: Change, user: int, place: str) -> None:
+    """``place`` as ``shared.places.place_of`` says it."""
+    await change.execute(fixed(QUERIES["know_address"], user, place))
+
+
+async def known_addresses(change: Change, user: int) -> list[str]:
+    rows = await change.fetch(fixed(QUERIES["known_addresses"], user))
+    return [row["address"] for row in rows]
 
 
 async def record(change: Change, user: int, action: str, what: Mapping[str, object]) -> None:
@@ -81,6 +89,23 @@ async def record_failure(changes: Changes, user: int | None, request_id: str) ->
     await changes.raise_topics({ENTRIES})
 
 
+async def record_slowed(
+    changes: Changes,
+    who: Sequence[bytes],
+    user: int | None,
+    request_id: str,
+    said: Mapping[str, object],
+) -> None:
+    """An entry of an attempt that was not looked at, the first in a minute of what counted it."""
+    what = msgspec.json.encode(said).decode()
+    key = None if user is None else str(user)
+    told = await changes.database.fetchval(
+        fixed(QUERIES["record_slowed"], key, request_id, list(who), what)
+    )
+    if told:
+        await changes.raise_topics({ENTRIES})
+
+
 async def count_guesses(
     database: Database, who: Sequence[bytes], forget: float
 ) -> dict[bytes, float]:
@@ -93,5 +118,5 @@ async def take_back(database: Database, who: Sequence[bytes]) -> None:
     await database.execute(fixed(QUERIES["take_back"], list(who)))
 
 
-async def forgive(database: Database, who: Sequence[bytes]) -> None:
-    await database.execute(fixed(QUERIES["forgive"], list(who)))
+async def forgive(change: Change, who: Sequence[bytes]) -> None:
+    await change.execute(fixed(QUERIES["forgive"], list(who)))

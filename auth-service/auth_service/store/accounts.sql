@@ -1,5 +1,5 @@
 -- account
--- Who has an e-mail address ($1, any case), and whether from an address ($2) before; one row, of
+-- Who has an e-mail address ($1, any case), and whether from a place ($2) before; one row, of
 -- nulls for nobody. The kinds of hashes that are stored come along, each found by one step through
 -- an index (0018), however many hashes there are: they cost the same for any address.
 WITH RECURSIVE kinds (kind) AS (
@@ -19,7 +19,7 @@ SELECT users.id,
            SELECT
              FROM directoire.known_addresses AS known
             WHERE known.user_id = users.id
-              AND known.address = $2::text::inet
+              AND known.address <<= $2::text::inet
               AND known.seen_at > now() - interval '90 days'
        ) AS known,
        ARRAY (SELECT kind FROM kinds WHERE kind IS NOT NULL) AS kinds
@@ -69,7 +69,7 @@ VALUES ($1, now(), now(), $2)
        ip = excluded.ip;
 
 -- know_address
--- An address ($2) that a user ($1) signs in from; those not seen for so long are forgotten.
+-- A place ($2: an address, or a network of IPv6) that a user ($1) signs in from; those not seen for so long are forgotten.
 WITH forgotten AS (
     DELETE FROM directoire.known_addresses
      WHERE user_id = $1
@@ -92,6 +92,28 @@ WITH ctx AS (SELECT set_config('directoire.actor', '0', true),
 SELECT directoire.record_entry('directus_users', $1, 'LOGIN', '{}',
            jsonb_build_object('id', $1::text::int, 'failed', true))
   FROM ctx;
+
+-- record_slowed
+-- An attempt that was refused unseen, on a user ($1, null for none) in a request ($2): $4 says what.
+-- Recorded where one of what counted it ($3) was not told of for a minute.
+WITH told AS (
+    UPDATE directoire.guesses
+       SET told_at = clock_timestamp()
+     WHERE who = ANY ($3::bytea[])
+       AND (told_at IS NULL OR told_at < clock_timestamp() - interval '1 minute')
+    RETURNING who
+), ctx AS (
+    SELECT set_config('directoire.actor', '0', true), set_config('directoire.request', $2, true)
+), recorded AS (
+    SELECT directoire.record_entry('directus_users', $1, 'LOGIN', '{}',
+               jsonb_build_object('id', $1::text::int) || $4::text::jsonb)
+      FROM ctx
+     WHERE EXISTS (SELECT FROM told)
+)
+SELECT count(*) FROM recorded;
+
+-- known_addresses
+SELECT host(address) AS address FROM directoire.known_addresses WHERE user_id = $1;
 
 -- count
 -- One more attempt for each of $1, of which one is forgotten every $2 seconds; not beyond a bound,
