@@ -5,6 +5,9 @@ import base64
 import io
 import json
 import random
+import struct
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +22,9 @@ from multidict import CIMultiDict
 
 from files_service.app import make_app
 from files_service.keys import CONTENTS
+from files_service.operations import thumbnailer
 from files_service.operations.incoming import Incoming, Sending, json_body
+from files_service.operations.pictures import picture_of
 from files_service.operations.reconcile import reconcile
 from files_service.operations.uploads import IN_FLIGHT_NAME
 from files_service.settings import Settings
@@ -536,6 +541,10 @@ async def test_private_files_need_a_token_or_a_signed_address(service: Client) -
     _, made = await service.post("files", {"name": "a.txt", "data": "b25l"})
     url = made["data"]["url"]
     assert (await call(service, "GET", url, anonymous="1"))[0] == 401
+    thumbs = ("/storage/uploads/thumbs/1.txt", f"/thumbnail/20/20/{url.rpartition('/')[2]}")
+    for thumb in thumbs:
+        assert (await call(service, "GET", thumb, anonymous="1"))[0] == 401
+        assert (await call(service, "GET", thumb))[0] == 200
     assert await get(service, url) == b"one"
     stranger = service.as_(Principal(user=9, group=9))
     assert (await call(stranger, "GET", url))[0] == 404
@@ -547,6 +556,13 @@ async def test_private_files_need_a_token_or_a_signed_address(service: Client) -
     assert (await call(service, "GET", forged, anonymous="1"))[0] == 401
     assert (await call(service, "GET", url + "?expires=1&signature=", anonymous="1"))[0] == 401
     assert (await service.get("files/1/link?for=0"))[0] == 400
+    _, short = await service.get("files/1/link?for=1")
+
+    async def has_run_out() -> bool:
+        return (await call(service, "GET", short["url"], anonymous="1"))[0] == 401
+
+    await eventually(has_run_out, what="an address that lasts a second")
+    assert await get(service, signed["url"], anonymous="1") == b"one", "the other one lasts"
 
 
 # ── pictures ──────────────────────────────────────────────────────────────────────────────────────
@@ -582,6 +598,76 @@ async def test_what_a_camera_wrote_becomes_its_record(service: Client) -> None:
     file = made["data"]
     assert (file["caption"], file["location"]) == ("A dog", "52.5200, -13.4050")
     assert (file["title"], file["width"], file["height"]) == ("Dog", 64, 48)
+
+
+async def test_what_windows_wrote_becomes_its_record(service: Client) -> None:
+    data = picture(
+        exif_ifd0_XPTitle="Strand (Süd) 01",
+        exif_ifd0_XPKeywords="sea; sun",
+        exif_ifd0_ImageDescription="A beach [in May)",
+    ).replace("01".encode("utf-16-le"), "🌊".encode("utf-16-le"))
+    data = data.replace(b"[in", b"(in")  # libvips would leave it out
+    _, made = await service.post(
+        "files", {"name": "x.jpg", "data": base64.b64encode(data).decode()}
+    )
+    file = made["data"]
+    assert (file["title"], file["tags"], file["caption"]) == (
+        "Strand (Süd) 🌊", "sea,sun", "A beach (in May)",
+    )  # fmt: skip
+
+
+def noise(width: int, height: int) -> Any:
+    """A picture that no format makes small."""
+    grey: Any = pyvips.Image.gaussnoise(width, height, mean=128, sigma=60).cast("uchar")
+    colours = grey.bandjoin([grey.rot180(), grey.fliphor()])
+    return colours.copy(interpretation="srgb").copy_memory()
+
+
+def large_gif(width: int, height: int) -> bytes:
+    """Of 128 colours; the table is emptied so often that each code is a byte."""
+    dots = bytes(byte & 127 for byte in random.Random(1).randbytes(width * height))
+    codes = b"".join(b"\x80" + dots[at : at + 120] for at in range(0, len(dots), 120)) + b"\x81"
+    blocks = [codes[at : at + 255] for at in range(0, len(codes), 255)]
+    head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0xF6, 0, 0) + dots[: 3 * 128]
+    image = b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\x07"
+    return head + image + b"".join(bytes([len(one)]) + one for one in blocks) + b"\0;"
+
+
+@both
+async def test_large_pictures_have_their_size_in_all_formats(service: Client) -> None:
+    """Most bytes of them are never looked at: what tells the size may stand at the end."""
+    made = noise(720, 640)
+    pictures = {
+        "image/jpeg": made.write_to_buffer(".jpg", Q=100),
+        "image/png": made.write_to_buffer(".png", compression=0),
+        "image/gif": large_gif(1300, 900),
+        "image/webp": made.write_to_buffer(".webp", lossless=True, effort=0),
+        "image/avif": made.write_to_buffer(".avif", Q=99, effort=0),
+        "image/tiff": made.write_to_buffer(".tif"),
+    }
+    for kind, data in pictures.items():
+        assert len(data) > MEGABYTE + 64 * 1024
+        form = aiohttp.FormData()
+        form.add_field("file", io.BytesIO(data), filename="large")
+        status, answer, _ = await call(service, "POST", "/api/1.1/files", form)
+        assert status == 200, answer
+        file = json.loads(answer)["data"]
+        size = (1300, 900) if kind == "image/gif" else (720, 640)
+        assert (file["type"], file["width"], file["height"]) == (kind, *size)
+
+
+def test_a_directory_in_the_midst_of_a_large_tiff_is_found() -> None:
+    """Behind its pixels come many other bytes, as where it has several pages."""
+    made: bytes = noise(720, 640).write_to_buffer(".tif") + bytes(2 * MEGABYTE)
+    read: list[tuple[int, int]] = []
+
+    async def between(start: int, end: int) -> AsyncIterator[bytes]:
+        read.append((start, end))
+        yield made[start:end]
+
+    found = asyncio.run(picture_of(between, len(made)))
+    assert (found.width, found.height) == (720, 640)
+    assert sum(end - start for start, end in read) < 1.5 * MEGABYTE, "the rest is not looked at"
 
 
 @both
@@ -622,6 +708,100 @@ async def test_a_picture_of_too_many_pixels_is_never_decoded(service: Client) ->
     _, made = await service.post("files", {"name": "x.jpg", "data": data})
     _, _, headers = await call(service, "GET", made["data"]["thumbnail_url"])
     assert headers["Cache-Control"] == "no-store", "a placeholder"
+
+
+@pytest.mark.parametrize(
+    ("limit", "status"),
+    [(50 * 40 - 1, thumbnailer.TOO_LARGE), (50 * 40, thumbnailer.NOT_MADE)],
+)
+def test_of_a_picture_of_too_many_pixels_the_header_alone_is_read(
+    tmp_path: Path, limit: int, status: int
+) -> None:
+    """Of this one there is nothing else: who wants its pixels cannot read it."""
+    whole: bytes = noise(50, 40).write_to_buffer(".webp", lossless=True, strip=True)
+    path = tmp_path / "picture"
+    path.write_bytes(whole[:40] + bytes(len(whole) - 40))
+    with path.open("rb") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", thumbnailer.__name__, "20", "20", "crop", "50", ".png",
+             str(limit)],
+            stdin=file, capture_output=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (status, b"")
+
+
+class Decoders:
+    """Counts the processes that make thumbnails."""
+
+    def __init__(self) -> None:
+        self._start = asyncio.create_subprocess_exec
+        self._beginning = 0
+        self._begun: list[asyncio.subprocess.Process] = []
+        self.widths: list[str] = []
+        self.most = 0  # at once
+
+    async def __call__(self, *words: str, **more: Any) -> asyncio.subprocess.Process:
+        self.widths.append(words[3])
+        self._beginning += 1
+        alive = sum(one.returncode is None for one in self._begun)
+        self.most = max(self.most, self._beginning + alive)
+        try:
+            process = await self._start(*words, **more)
+        finally:
+            self._beginning -= 1
+        self._begun.append(process)
+        return process
+
+
+@pytest.fixture
+def decoders(monkeypatch: pytest.MonkeyPatch) -> Decoders:
+    counting = Decoders()
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", counting)
+    return counting
+
+
+@pytest.mark.parametrize("more", [{"public_files": "1", "thumbnail_workers": "2"}])
+async def test_a_thumbnail_is_made_once_however_many_ask_by_so_many_workers(
+    service: Client, database: Database, decoders: Decoders
+) -> None:
+    widths = ["30", "31", "32", "33", "34"]
+    await setting(database, "allowed_thumbnails", ",".join(f"{width}x20" for width in widths))
+    data = base64.b64encode(picture(400, 300)).decode()
+    _, made = await service.post("files", {"name": "x.jpg", "data": data})
+    name = made["data"]["name"]
+    same = await asyncio.gather(*(get(service, f"/thumbnail/30/20/{name}") for _ in range(30)))
+    assert (len(set(same)), decoders.widths.count("30")) == (1, 1)
+    await asyncio.gather(*(get(service, f"/thumbnail/{width}/20/{name}") for width in widths))
+    assert sorted(set(decoders.widths) - {"200"}) == widths
+    assert decoders.most == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({"size": "100", "quality": "30", "crop_enabled": "0"}, (100, 75)),
+        ({"size": "64", "quality": "90", "crop_enabled": "1"}, (64, 64)),
+    ],
+)
+async def test_thumbnails_are_as_the_settings_say(
+    service: Client, database: Database, settings: dict[str, str], size: tuple[int, int]
+) -> None:
+    for name, value in settings.items():
+        await setting(database, f"thumbnail_{name}", value)
+    data = noise(400, 300).write_to_buffer(".jpg", Q=90)
+    _, made = await service.post("files", {"name": "x", "data": base64.b64encode(data).decode()})
+    content = await get(service, made["data"]["thumbnail_url"])
+    seen: Any = pyvips.Image.new_from_buffer(content, "")
+    assert (seen.width, seen.height) == size
+    crop = "centre" if settings["crop_enabled"] == "1" else "none"
+    small: Any = pyvips.Image.thumbnail_buffer(data, size[0], height=size[0], crop=crop)
+    small = small.copy_memory()
+    quality = int(settings["quality"])
+    worse, better = (
+        len(small.write_to_buffer(".jpeg", Q=near, strip=True))
+        for near in (quality - 8, quality + 8)
+    )
+    assert worse < len(content) < better
 
 
 def exchange_for_a_stray(folder: Path) -> None:

@@ -98,7 +98,7 @@ def test_folders_of_a_client_are_no_part_of_a_name(name: str, bare: str) -> None
     ("naming", "name", "stem"),
     [
         ("file_id", "a.jpg", None),
-        ("file_hash", "a.jpg", "0" * 32),
+        ("file_hash", "a.jpg", "dad329ca2ca63492b03acf9e001a9dce"),
         ("file_name", "Überblick 2013.PDF", "uberblick-2013"),
         ("file_name", "..", None),
         ("file_name", 'a"\r\nX: y.html', "a-X-y".lower()),
@@ -106,7 +106,7 @@ def test_folders_of_a_client_are_no_part_of_a_name(name: str, bare: str) -> None
     ],
 )
 def test_stored_names_are_made_of_safe_characters(naming: str, name: str, stem: str | None) -> None:
-    assert stem_for(naming, name=name, sha256="0" * 64) == stem
+    assert stem_for(naming, name=name, key="0" * 36) == stem
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ async def _record(changes: Changes, waiting: Waiting, upload: uploads.Upload) ->
         storage_key=upload.key,
         sha256=upload.sha256,
         size=upload.size,
-        stem=stem_for("file_name", name=name, sha256=None),
+        stem=stem_for("file_name", name=name, key=None),
         extension=f".{ending.lower()}" if dot and stem and ending.isalnum() else "",
         type=str(result["type"]),
         charset="utf-8",

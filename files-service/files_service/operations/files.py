@@ -1,7 +1,7 @@
 """Files: bytes in the store, records in directus_files. Source: contract 7.7, reading 58."""
 
 from asyncio import AbstractEventLoop, Semaphore, get_running_loop
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from files_service.operations.content_types import ContentType, content_type, ti
 from files_service.operations.incoming import DATA, Incoming, Sending
 from files_service.operations.limits import Limits
 from files_service.operations.names import bare_name, stem_for
-from files_service.operations.pictures import HEADER, PICTURES, Picture, picture_of
+from files_service.operations.pictures import PICTURES, Picture, picture_of
 from files_service.operations.thumbnails import Thumbnails
 from files_service.operations.uploads import Upload
 from files_service.store import files
@@ -149,11 +149,16 @@ async def _picture(contents: Contents, upload: Upload, kind: str) -> Picture:
     """Only one picture's header is in memory at a time, however many are sent."""
     if kind not in PICTURES:
         return Picture()
+
+    async def read(start: int, end: int) -> AsyncIterator[bytes]:
+        if end <= len(upload.head):
+            yield upload.head[start:end]
+        else:
+            async for chunk in contents.read(upload.key, start, end):
+                yield chunk
+
     async with _ONE_PICTURE.setdefault(get_running_loop(), Semaphore()):
-        head = upload.head
-        if upload.size > len(head):
-            head = b"".join([chunk async for chunk in contents.read(upload.key, 0, HEADER)])
-        return await picture_of(head, kind)
+        return await picture_of(read, upload.size)
 
 
 async def record_all(
@@ -197,16 +202,16 @@ def _new_file(context: Context, fields: Fields, stored: Stored | None) -> NewFil
     sent = _sent(context, fields, stored, embed)
     texts, kind = sent.texts, stored.kind if stored else None
     picture = stored.picture if stored else Picture()
-    sha256 = stored.sha256 if stored else None
+    key = stored.key if stored else None
     detected = kind.type if kind else content_type(b"", name=sent.name, claimed=sent.type).type
     extension = kind.extension if kind else ""
     if kind is None and embed is None:
         extension = content_type(b"", name=sent.name, claimed=sent.type).extension
     return NewFile(
-        storage_key=stored.key if stored else None,
-        sha256=sha256,
+        storage_key=key,
+        sha256=stored.sha256 if stored else None,
         size=stored.size if stored else 0,
-        stem=stem_for(context.settings.file_naming, name=sent.name, sha256=sha256),
+        stem=stem_for(context.settings.file_naming, name=sent.name, key=key),
         extension=f".{extension}" if extension else "",
         type=embed.type if embed else detected if stored else sent.type,
         charset=texts.get("charset") or (kind.charset if kind else None),

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from hashlib import md5
 from typing import Final
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]+")
@@ -13,10 +14,14 @@ def bare_name(name: str) -> str:
     return re.split(r"[/\\]", name)[-1]
 
 
-def stem_for(naming: str, *, name: str, sha256: str | None) -> str | None:
-    """The stored name without its extension; None where the record's id makes it."""
-    if naming == "file_hash" and sha256 is not None:
-        return sha256[:32]
+def stem_for(naming: str, *, name: str, key: str | None) -> str | None:
+    """The stored name without its extension; None where the record's id makes it.
+
+    ``key`` is the random one of the bytes. Directus 6 hashed the moment and the name, not the
+    bytes: the same file sent twice has two names, and neither can be guessed.
+    """
+    if naming == "file_hash" and key is not None:
+        return md5(f"{key}{name}".encode(), usedforsecurity=False).hexdigest()
     if naming == "file_name":
         return _safe(name.rpartition(".")[0] or name) or None
     return None

@@ -1,12 +1,14 @@
 """What a picture's header tells: its size, and the words its maker put in (EXIF, IPTC).
 
-Only HEADER bytes are looked at, of a picture at a time, and no pixel is decoded. Source: contract
+Only its two ends are looked at, of a picture at a time, and no pixel is decoded. Source: contract
 7.7.
 """
 
 import asyncio
+import os
 import re
-from collections.abc import Iterator
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -16,12 +18,15 @@ PICTURES: Final = frozenset(
     {"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif", "image/tiff"}
 )
 HEADER: Final = 1024 * 1024  # bytes; what its camera wrote before the picture lies within
+_ENDING: Final = 256 * 1024  # bytes; what was written behind the picture lies within
+_DIRECTORY: Final = 64 * 1024  # bytes before and behind where a TIFF says that its directory is
 _READERS: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="picture")
 _LONGEST: Final = {"title": 255, "location": 200, "caption": 4000, "tags": 2000}
 # Records of IPTC-IIM 4.2, section 2
 _TITLE, _KEYWORDS, _CITY, _PLACE, _STATE, _COUNTRY, _CAPTION = 5, 25, 90, 92, 95, 101, 120
 _HEADLINE: Final = 105
 _UTF8: Final = b"\x1b%G"
+_XP_TITLE, _XP_KEYWORDS = 0x9C9B, 0x9C9E  # of Windows, in UTF-16
 _DEGREES: Final = re.compile(r"(-?[\d.]+)(?:/(\d+))?")
 
 
@@ -35,38 +40,77 @@ class Picture:
     location: str = ""
 
 
-async def picture_of(head: bytes, kind: str) -> Picture:
-    """An empty one for what is no picture we read."""
-    if kind not in PICTURES:
-        return Picture()
-    return await asyncio.get_running_loop().run_in_executor(_READERS, _read, head)
+Read = Callable[[int, int], AsyncIterator[bytes]]
 
 
-def _read(head: bytes) -> Picture:
+async def picture_of(read: Read, size: int) -> Picture:
+    """An empty one for what is no picture we can read; ``read`` gives the bytes between two places.
+
+    Decoders seek and want a whole file: they get one as large as the picture, with its two ends
+    and nothing between, which takes no memory.
+    """
+    copy = os.memfd_create("picture")
+    try:
+        os.truncate(copy, size)
+        await _fill(copy, read, 0, min(HEADER, size))
+        if size > HEADER:
+            directory = min(_directory_of_tiff(os.pread(copy, 16, 0)), size)
+            start = max(HEADER, directory - _DIRECTORY)
+            await _fill(copy, read, start, min(size, directory + _DIRECTORY))
+            await _fill(copy, read, max(HEADER, size - _ENDING), size)
+    except BaseException:
+        os.close(copy)
+        raise
+    running = _READERS.submit(_read, copy)
+    running.add_done_callback(lambda _: os.close(copy))  # also of one that never began
+    return await asyncio.wrap_future(running)
+
+
+async def _fill(copy: int, read: Read, start: int, end: int) -> None:
+    if start < end:
+        async for chunk in read(start, end):
+            start += os.pwrite(copy, chunk, start)
+
+
+def _directory_of_tiff(head: bytes) -> int:
+    """Where the first directory of a TIFF or BigTIFF stands; 0 for other pictures."""
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or len(head) < 16:
+        return 0
+    version, near, far = struct.unpack(f"{order}2xHI Q", head)
+    return {42: near, 43: far}.get(version, 0)
+
+
+def _read(copy: int) -> Picture:
     vips = _vips()
     try:
-        image = vips.Image.new_from_buffer(head, "", access="sequential")
+        image = vips.Image.new_from_source(
+            vips.Source.new_from_descriptor(copy), "", access="sequential"
+        )
         fields = set(image.get_fields())
         exif = {
             name.partition("-")[2].partition("-")[2]: str(image.get(name))
             for name in fields
             if name.startswith("exif-")
-            and name.endswith(("ImageDescription", "Latitude", "LatitudeRef", "Longitude",
-                               "LongitudeRef", "XPTitle", "XPKeywords"))
-        }  # fmt: skip
+            and name.endswith(
+                ("ImageDescription", "Latitude", "LatitudeRef", "Longitude", "LongitudeRef")
+            )
+        }
+        raw = bytes(image.get("exif-data")) if "exif-data" in fields else b""
         iptc = bytes(image.get("iptc-data")) if "iptc-data" in fields else b""
         width, height = int(image.width), int(image.height)
     except vips.Error:
         return Picture()
     words = _iptc_words(iptc)
+    titled, tagged = _windows_text(raw, _XP_TITLE), _windows_text(raw, _XP_KEYWORDS)
     described = _exif_text(exif.get("ImageDescription", ""))
     place = [words[one][0] for one in (_PLACE, _CITY, _STATE, _COUNTRY) if one in words]
     return Picture(
         width,
         height,
-        title=_cut("title", words.get(_TITLE, words.get(_HEADLINE, [""]))[0]),
+        title=_cut("title", words.get(_TITLE, words.get(_HEADLINE, [titled]))[0]),
         caption=_cut("caption", words.get(_CAPTION, [described])[0]),
-        tags=_cut("tags", ",".join(words.get(_KEYWORDS, []))),
+        tags=_cut("tags", ",".join(words.get(_KEYWORDS, _listed(tagged)))),
         location=_cut("location", ", ".join(place) or _position(exif)),
     )
 
@@ -76,9 +120,37 @@ def _cut(field: str, text: str) -> str:
 
 
 def _exif_text(value: str) -> str:
-    """libvips adds what it knows of the type: ``A dog (A dog, ASCII, 6 components, 6 bytes)``."""
-    text = re.sub(r" \((?s:.*), \w+, \d+ components, \d+ bytes\)$", "", value)
+    """libvips says it twice, with the type: ``A dog (A dog, ASCII, 6 components, 6 bytes)``."""
+    twice = re.sub(r", \w+, \d+ components, \d+ bytes\)$", "", value)
+    text = twice[: (len(twice) - 2) // 2]
+    if twice != f"{text} ({text}":
+        text = twice.partition(" (")[0]
     return "" if text.isspace() else text
+
+
+def _windows_text(exif: bytes, tag: int) -> str:
+    """What Windows keeps in a tag of the first directory; "" where there is none.
+
+    libexif loses characters of more than 16 bits. Source: TIFF 6.0, section 2.
+    """
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = ">" if tiff.startswith(b"MM") else "<"
+    try:
+        (at,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            found, size, start = struct.unpack_from(f"{order}H2xII", tiff, entry)
+            if found == tag:
+                start = start if size > 4 else entry + 8
+                return tiff[start : start + size].decode("utf-16-le", "replace")
+    except struct.error:
+        pass  # it was cut, or is none
+    return ""
+
+
+def _listed(text: str) -> list[str]:
+    """Windows' keywords: ``sea; sun``."""
+    return [word.strip(" \0") for word in text.split(";") if word.strip(" \0")]
 
 
 def _position(exif: dict[str, str]) -> str:

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 MEMORY: Final = 1536 * 1024 * 1024  # bytes of address space
 SECONDS: Final = 20  # of CPU
-NOT_MADE: Final = 3  # exit status: the picture cannot be read, or is too large
+NOT_MADE: Final = 3  # exit status: the picture cannot be read
+TOO_LARGE: Final = 4  # exit status: its header told of too many pixels, none was looked at
 _WHITE: Final = [255, 255, 255]
 
 
@@ -30,7 +31,7 @@ def main() -> None:
         source: Any = pyvips.Source.new_from_descriptor(0)
         header: Any = pyvips.Image.new_from_source(source, "", access="sequential")
         if header.width * header.height > int(pixels):
-            sys.exit(NOT_MADE)  # before a pixel is decoded
+            sys.exit(TOO_LARGE)  # before a pixel is decoded
         os.lseek(0, 0, os.SEEK_SET)
         images: Any = pyvips.Image
         made: Any = images.thumbnail_source(
