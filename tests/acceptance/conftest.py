@@ -77,7 +77,12 @@ async def office(session: aiohttp.ClientSession) -> AsyncGenerator[Office]:
         database_url=with_database(server("DATABASE_URL"), f"office_{uuid4().hex}"),
         amqp_url=server("AMQP_URL"),
         replicas=dict.fromkeys((*kinds, "settings-service"), 2),
-        environment={"RATE_PER_TOKEN": "100000", "RATE_PER_ADDRESS": "100000"} | FAULTS,
+        environment={
+            "RATE_PER_TOKEN": "100000",
+            "RATE_PER_ADDRESS": "100000",
+            "PUBLIC_FILES": "0",
+            **FAULTS,
+        },
     ) as cluster:
         admin = Api(session, cluster.base_url, cluster.token)
         office = Office(admin, cluster.gateway_urls, cluster)
