@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Final
 
-from shared.body_socket import BodySocket, readable, writable
+from shared.body_socket import BodySocket, writable
 
 CAN: Final = hasattr(os, "splice")  # Linux
 _AT_ONCE: Final = 256 * 1024  # bytes a pipe holds; more than 1 MB in all is for root alone
@@ -34,7 +34,7 @@ async def splice(
                 taken = os.splice(source.fileno(), into, min(_AT_ONCE, source.left))
             except BlockingIOError:
                 waits(True)
-                await readable(source.fileno())
+                await source.readable()
                 waits(False)
                 continue
             source.took(taken)

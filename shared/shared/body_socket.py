@@ -46,6 +46,7 @@ class BodySocket:
         self._protocol = request.protocol
         self._auto_decompress = auto_decompress
         self._file: int | None = None
+        self._ready: asyncio.Future[None] | None = None  # of who waits
         self._closed = False
         self.left = self._size - self._content.total_bytes
         self._transport().pause_reading()
@@ -82,10 +83,22 @@ class BodySocket:
             try:
                 piece = os.read(self.fileno(), min(most, self.left))
             except BlockingIOError:
-                await readable(self.fileno())
+                await self.readable()
                 continue
             self.took(len(piece))
             return piece
+
+    async def readable(self) -> None:
+        """Wait until something can be read, or the end of the connection has come."""
+        file = self.fileno()
+        loop = asyncio.get_running_loop()
+        ready = self._ready = loop.create_future()
+        loop.add_reader(file, lambda: ready.done() or ready.set_result(None))
+        try:
+            await ready
+        finally:
+            if not self._closed:  # else the number may be another's by now
+                loop.remove_reader(file)
 
     def took(self, size: int) -> None:
         """So many bytes were read. Raises ConnectionResetError for none: no more will come."""
@@ -100,7 +113,10 @@ class BodySocket:
         self._closed = True
         direct, protocol = self._file is not None, self._protocol
         if self._file is not None:
+            asyncio.get_running_loop().remove_reader(self._file)
             os.close(self._file)
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)  # who waits finds it closed
         if protocol.transport is None or protocol.transport.is_closing():
             return
         if direct and not self.left:
@@ -154,17 +170,6 @@ def _parser_for(protocol: RequestHandler, *, auto_decompress: bool) -> HttpReque
         auto_decompress=auto_decompress,
         max_msg_queue_size=MAX_MSG_QUEUE_SIZE,
     )
-
-
-async def readable(file: int) -> None:
-    """Wait until something can be read from a socket, or its end has come."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(file, lambda: ready.done() or ready.set_result(None))
-    try:
-        await ready
-    finally:
-        loop.remove_reader(file)
 
 
 async def writable(file: int) -> None:

@@ -1,7 +1,9 @@
 """Large bodies past aiohttp: whole, no byte too many, and the connection goes on."""
 
 import asyncio
+import os
 import random
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -118,6 +120,42 @@ async def test_a_body_that_breaks_off_is_noticed() -> None:
         writer.close()
         async with asyncio.timeout(60):
             assert isinstance(await cut.fault, ConnectionError)
+
+
+async def test_who_waits_for_a_body_that_is_closed_does_not_touch_whose_number_is_next() -> None:
+    outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def close_under_a_reader(request: web.Request) -> web.Response:
+        loop = asyncio.get_running_loop()
+        body = body_socket.BodySocket(request, auto_decompress=True)
+        while body.read_ahead():
+            pass
+        waiting = asyncio.create_task(body.read(1000))
+        await asyncio.sleep(0)
+        number = body.fileno()
+        body.close()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            os.dup2(ours.fileno(), number)  # as any new connection may get it
+            came = asyncio.Event()
+            loop.add_reader(number, came.set)
+            with pytest.raises(ConnectionResetError, match="let go"):
+                await waiting
+            theirs.send(b"for the next")
+            try:
+                async with asyncio.timeout(10):
+                    await came.wait()
+                outcome.set_result("came")
+            except TimeoutError:
+                outcome.set_result("lost")
+            loop.remove_reader(number)
+            os.close(number)
+        return web.Response()
+
+    async with connected(web.post("/closed", close_under_a_reader)) as (_, writer):
+        writer.write(HEAD % (b"closed", len(BODY)))
+        async with asyncio.timeout(60):
+            assert await outcome == "came"
 
 
 async def test_aiohttp_has_what_is_used_of_it_though_it_is_not_public() -> None:
