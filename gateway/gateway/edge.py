@@ -69,6 +69,7 @@ _BURST: Final = 1.0  # seconds of its rate that a caller may use up at once
 _MOST_STORING: Final = 256  # answers on their way to Redis; more are not stored
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._\-]{4,100}").fullmatch
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+_NOT_BEGUN: Final = frozenset({401, 403})  # replies of a service that has changed nothing
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _PLAIN_READ_ONLY: Final = (  # with one of these a GET is answered by its service, always
     istr("Range"), istr("If-Range"), istr("If-Match"), istr("If-Modified-Since"),
@@ -134,6 +135,8 @@ class Edge:
             response = self._replies.refusal(
                 exchange, ApiError("Something went wrong on our side.")
             )
+        if exchange.announced is not None:
+            await self._cache.withdraw(exchange.announced)
         self._observe(exchange, time.perf_counter() - begun)
         return response
 
@@ -169,8 +172,6 @@ class Edge:
             return await self._replies.preflight(exchange)
         match, route = self._route(exchange)
         self._check_limits(exchange, route)
-        if exchange.method in _WRITES and route.service == ITEMS:
-            exchange.announced = _announced(exchange)
         shows_token = exchange.query_token is not None or "Authorization" in request.headers
         if route.public or (route.either and not shows_token):
             return await self._forward_for_anybody(exchange, route)
@@ -182,7 +183,9 @@ class Edge:
         question = None if route.stream else self._question(exchange, match)
         if question is not None:
             exchange.if_none_match = request.headers.get("If-None-Match")
-        known, asked = await self._identify(exchange, caller, question)
+        changes = exchange.method in _WRITES and route.service == ITEMS
+        coming = _announcement(exchange) if changes else None
+        known, asked = await self._identify(exchange, caller, question, coming)
         if asked.hit is not None:
             return await self._replies.send_remembered(exchange, asked.hit.body, HIT)
         if question is None or asked.epoch is None:
@@ -232,11 +235,16 @@ class Edge:
         return f"{match.path}\n{exchange.query}\n{variant}"
 
     async def _identify(
-        self, exchange: Exchange, caller: tuple[str, str], question: str | None
+        self,
+        exchange: Exchange,
+        caller: tuple[str, str],
+        question: str | None,
+        coming: Announcement | None,
     ) -> tuple[Remembered, Asked]:
         """The caller, and one round trip to Redis that tells whether that is still true.
 
-        A second one only for a caller not seen before, or moved to another group.
+        A second one only for a caller not seen before, or moved to another group. What is coming
+        is announced on the way.
         """
         limits = (self._limit_of_address(exchange),)
         known = self._principals.known(caller)
@@ -248,13 +256,14 @@ class Edge:
             limits = (self._limit_of_token(caller),)
         else:
             limits = (*limits, self._limit_of_token(caller))
-        asked = await self._ask(known, question, limits, exchange.announced)
+        exchange.announced = coming
+        asked = await self._ask(known, question, limits, coming)
         self._obey_limits(asked, limits)
         if fresh or known.holds(asked):
             return known, asked
         now_known = await self._principals.resolve(caller, asked)
         if now_known.principal != known.principal:
-            asked = await self._ask(now_known, question, (), exchange.announced)
+            asked = await self._ask(now_known, question, (), coming)
         return now_known, asked
 
     async def _ask(
@@ -343,6 +352,8 @@ class Edge:
         self, exchange: Exchange, route: Route, known: Remembered | None, asked: Asked
     ) -> web.StreamResponse:
         reply = await self._send(exchange, route, known, asked)
+        if reply.message.code not in _NOT_BEGUN:
+            exchange.announced = None
         try:
             how = _passed(exchange, asked)
             if route.stream and reply.message.code == 200:
@@ -374,6 +385,7 @@ class Edge:
         except NotConnected as error:
             raise Unavailable(f"{name_of(service)} is away", retry_after=1) from error
         except Broken as error:
+            exchange.announced = None
             raise UpstreamFailed(
                 f"{name_of(service)} broke off; the request may have been carried out",
                 retry_after=1,
@@ -381,6 +393,7 @@ class Edge:
         except Overdue as error:
             if isinstance(body, IncomingBody) and body.waiting:
                 raise RequestOverdue("the rest of the body did not come") from error
+            exchange.announced = None
             raise TimedOut(f"{name_of(service)} did not answer in time", retry_after=1) from error
 
     def _inside_head(
@@ -403,7 +416,7 @@ class Edge:
                 schema, rights, settings, _user = asked.changed
                 stamps = Stamps(asked.epoch, asked.stamp, schema, rights, settings)
                 lines += f"X-Directoire-Stamps: {stamps.header()}\r\n"
-                if exchange.announced is not None:
+                if exchange.announced is not None and exchange.announced.fresh:
                     lines += f"{ANNOUNCED_HEADER}: {exchange.announced.header()}\r\n"
         raw_headers = request.raw_headers
         if exchange.if_none_match is not None:
@@ -465,7 +478,7 @@ class Edge:
             )
 
 
-def _announced(exchange: Exchange) -> Announcement | None:
+def _announcement(exchange: Exchange) -> Announcement | None:
     """What a write below ``tables/{table}/rows`` is about to change, as far as its path tells."""
     parts = exchange.path.split("/", 6)  # "", api, version, tables, table, rows, …
     if len(parts) < 6 or parts[5] != "rows" or failpoints.is_off("changes.announce"):

@@ -34,7 +34,7 @@ class Exchange:
     status: int = 0
     head_sent: bool = False
     if_none_match: str | None = None  # compared here, for the services do not see it
-    announced: Announcement | None = None  # what this write is about to change
+    announced: Announcement | None = None  # what this write was to change, until a service has it
 
     def write(self, data: bytes) -> None:
         transport = self.request.transport

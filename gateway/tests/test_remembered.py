@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from gateway.testing import Cluster, MakeCluster, until
 from shared.identity import Principal
 from shared.ports import claimed_port
+from shared.testing import eventually
 
 ROWS = "/api/1.1/tables/airports/rows"
 
@@ -213,6 +214,37 @@ async def test_what_a_write_is_about_to_change_is_neither_remembered_nor_shared(
     assert (await number(eager))[1] == MISS  # its service has not said that it came to nothing
     await eager.lease.withdraw(asked[0])
     assert (await number(eager))[1] == "hit"
+
+
+async def test_what_no_service_has_begun_is_announced_no_longer(
+    eager: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.announcements.LIFE", 60.0)
+    plain = depends("t:airports", "group")
+
+    async def refusing(request: web.Request) -> web.Response:
+        assert "X-Directoire-Announced" in request.headers or request.method == "GET"
+        return plain(request) if request.method == "GET" else web.json_response({}, status=403)
+
+    eager.items.answer = refusing
+    assert [(await number(eager))[1] for _ in range(2)] == [MISS, "hit"]
+    async with eager.call("PUT", ROWS + "/1", json={"n": 1}) as response:
+        assert response.status == 403
+
+    async def remembered() -> bool:
+        return (await number(eager))[1] == "hit"
+
+    await eventually(remembered, what="the announcement is taken back")
+
+
+async def test_what_was_announced_long_ago_its_service_announces_anew(
+    eager: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for fresh in (60.0, 0.0):  # the body came at once; it came late
+        monkeypatch.setattr("shared.announcements._FRESH", fresh)
+        async with eager.call("PUT", ROWS + "/1", json={"n": 1}) as response:
+            assert response.status == 200
+        assert ("X-Directoire-Announced" in eager.items.requests[-1].headers) == bool(fresh)
 
 
 async def test_a_token_taken_back_is_refused_at_once(eager: Cluster) -> None:

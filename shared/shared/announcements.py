@@ -44,8 +44,12 @@ class Announcement:
     def header(self) -> str:
         return " ".join((self.id, *sorted(self.topics)))
 
+    @property
+    def fresh(self) -> bool:
+        return time.monotonic() - self.at < _FRESH
+
     def covers(self, topics: Iterable[Topic]) -> bool:
-        return time.monotonic() - self.at < _FRESH and self.topics.issuperset(topics)
+        return self.fresh and self.topics.issuperset(topics)
 
     def renew(self, topics: Iterable[Topic]) -> None:
         """These too, from now on."""

@@ -9,6 +9,7 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
@@ -110,7 +111,7 @@ class AnswerCache:
     ) -> Asked:
         """One round trip (a second one if a body held here has been replaced in Redis).
 
-        A change can be announced with it.
+        A change can be announced with it; ``withdraw`` takes that back.
 
         ``entries`` are keys of answers, looked up in order: the group's, then the user's. A hit
         counts only together with ``changed`` of the topics that the caller's principal rests on.
@@ -125,9 +126,6 @@ class AnswerCache:
         try:
             reply, *bodies = await self._redis.call_and(form.call, gets)
             if reply[0] > 0:
-                if announced is not None:
-                    over = (self._redis.server, *announced.over())
-                    await self._redis.script(RAISE, (self._state,), over)
                 return Asked(retry_after=reply[0] / 1_000_000)
             if len(reply) == 1:
                 return NOTHING
@@ -141,6 +139,12 @@ class AnswerCache:
             )
         except (Away, Failed):
             return AWAY
+
+    async def withdraw(self, announced: Announcement) -> None:
+        """Nothing came of what was announced. Without Redis it runs out by itself."""
+        with suppress(Away, Failed):
+            over = (self._redis.server, *announced.over())
+            await self._redis.script(RAISE, (self._state,), over)
 
     def _make_form(
         self,

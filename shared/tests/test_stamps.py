@@ -231,12 +231,15 @@ async def test_announcements_run_out_and_leave_nothing(redis: Redis) -> None:
         await eventually(gone, what=f"{name} is empty")
 
 
-async def test_a_refused_request_announces_nothing(redis: Redis) -> None:
+async def test_what_a_refused_request_announced_is_withdrawn(redis: Redis) -> None:
     await redis.grant()
     limit = Limit("token:1", rate=1, burst=1)
     assert (await redis.cache.ask([], limits=[limit])).retry_after is None
-    refused = await redis.cache.ask([], limits=[limit], announced=Announcement.of([ARTICLES]))
+    announced = Announcement.of([ARTICLES])
+    refused = await redis.cache.ask([], limits=[limit], announced=announced)
     assert refused.retry_after is not None
+    assert not (await redis.cache.ask([])).settled
+    await redis.cache.withdraw(announced)
     assert (await redis.cache.ask([])).settled
 
 
