@@ -185,10 +185,12 @@ class Connection(BaseProtocol):
 class Body(Protocol):
     """A request body that streams: ``size`` in bytes, or None when it is sent in chunks.
 
-    First its ``pieces``; ``has_rest`` tells whether the kernel then moves the ``rest``.
+    First its ``pieces``; ``has_rest`` tells whether the kernel then moves the ``rest``. While its
+    sender is waited for, it is ``waiting``.
     """
 
     size: int | None
+    waiting: bool
 
     @property
     def has_rest(self) -> bool: ...
@@ -416,7 +418,8 @@ class Upstream:
                 )
             except UpstreamError as error:
                 replica.outstanding -= 1
-                self._blame(replica, error)
+                if isinstance(body, bytes) or not body.waiting:
+                    self._blame(replica, error)
                 repeatable = not error.sent or (
                     method in {"GET", "HEAD"} and isinstance(error, Broken)
                 )
