@@ -312,3 +312,22 @@ async def test_a_folder_that_stalls_is_given_up(
     await eventually(is_tidy, what="what was lost is cleared")
     assert await contents.write(lost, chunks(b"new"))
     await contents.check_room()
+
+
+async def test_a_large_file_is_brought_to_the_disk_as_it_comes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("files_service.store.contents._SYNCED", 2000)
+
+    def sync(file: int) -> None:
+        synced.append(os.fstat(file).st_size)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b"x" * 1000
+
+    await LocalContents(folder).write(str(uuid4()), chunks())
+    assert synced == [2000, 4000]

@@ -138,3 +138,27 @@ async def test_the_socket_of_a_hanging_download_is_closed_by_its_thread(
     assert still_open
     assert all(still_open)
     there.close()
+
+
+async def test_who_is_cancelled_twice_leaves_no_sooner() -> None:
+    threads = StoreThreads(60.0)
+    begun, answers = Event(), Event()
+
+    def work() -> None:
+        begun.set()
+        answers.wait()
+
+    call = asyncio.create_task(threads.do(work))
+
+    async def is_begun() -> bool:
+        return begun.is_set()
+
+    await eventually(is_begun)
+    for _ in range(3):
+        call.cancel()
+        await asyncio.wait((call,), timeout=0.01)
+        assert not call.done()
+    assert not threads.stalled
+    answers.set()
+    await asyncio.wait((call,), timeout=60)
+    assert call.cancelled()

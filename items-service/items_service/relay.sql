@@ -123,9 +123,9 @@ SELECT directoire.fold_counts($1);
 SELECT directoire.make_partitions();
 
 -- catalogue_mark
--- Another text when any row of the catalogue was put in, replaced or taken away. A replaced row has a
--- later transaction than any it replaces. Costs a tenth of the fingerprint, which tells whether what
--- changed matters. (Objects of users begin at 16384, PostgreSQL's FirstNormalObjectId.)
+-- Another text when any row of the catalogue was put in, replaced or taken away: a replaced row has
+-- another transaction. Costs a tenth of the fingerprint, which tells whether what changed matters.
+-- (Objects of users begin at 16384, PostgreSQL's FirstNormalObjectId.)
 SELECT string_agg(concat(n, ' ', s), ' ') FROM (
     SELECT count(*) AS n, sum(xmin::text::bigint) AS s FROM pg_class WHERE oid >= 16384
     UNION ALL

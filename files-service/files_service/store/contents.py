@@ -25,6 +25,7 @@ from shared.errors import Unavailable
 
 CHUNK: Final = 256 * 1024  # bytes read from the disk at once
 _READING: Final = 8.0  # seconds; the gateway gives up a reply that has not begun after ten
+_SYNCED: Final = 64 * 1024 * 1024  # bytes; to sync gigabytes at once takes longer than any patience
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _KEY: Final = re.compile(rf"{_UUID}(\.[1-9][0-9]{{0,18}})?")
 
@@ -206,6 +207,7 @@ class _Aside:
         self.size = 0
         self.digest = sha256()
         self.published = False
+        self._unsynced = 0  # bytes
         self._path = path
         self._file: int | None = None
         self._lock = Lock()
@@ -219,6 +221,10 @@ class _Aside:
             view = memoryview(chunk)
             while view:
                 view = view[os.write(file, view) :]
+            self._unsynced += len(chunk)
+            if self._unsynced >= _SYNCED:
+                os.fdatasync(file)
+                self._unsynced = 0
             failpoints.block("store.write")
 
     def _opened(self) -> int:

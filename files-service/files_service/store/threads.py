@@ -67,8 +67,9 @@ class StoreThreads:
             await self._ended(timed, awaited)
         except asyncio.CancelledError:
             if not future.cancel():  # it has begun
-                with suppress(asyncio.CancelledError):
-                    await self._ended(timed, awaited)
+                while not awaited.done() and timed.left(self._patience) > 0:
+                    with suppress(asyncio.CancelledError):
+                        await self._ended(timed, awaited)
             raise
         finally:
             self._pending.discard(future)
