@@ -154,11 +154,13 @@ async def test_who_is_cancelled_twice_leaves_no_sooner() -> None:
         return begun.is_set()
 
     await eventually(is_begun)
-    for _ in range(3):
-        call.cancel()
-        await asyncio.wait((call,), timeout=0.01)
-        assert not call.done()
-    assert not threads.stalled
-    answers.set()
+    try:
+        for _ in range(3):
+            call.cancel()
+            await asyncio.wait((call,), timeout=0.01)
+            assert not call.done()
+        assert not threads.stalled
+    finally:
+        answers.set()
     await asyncio.wait((call,), timeout=60)
     assert call.cancelled()
