@@ -16,6 +16,7 @@ from argon2 import PasswordHasher
 from auth_service.app import make_app
 from auth_service.operations import recovery
 from auth_service.operations import sign_in as signing_in
+from auth_service.operations.passwords import PasswordChecker
 from auth_service.settings import Settings
 from shared.database import Database
 from shared.errors import NotFound
@@ -398,3 +399,34 @@ async def test_a_hash_is_made_anew_when_the_parameters_rise(
     assert kept.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     await login(service)
     assert await database.fetchval(raw("SELECT password_hash FROM directoire.credentials")) == kept
+
+
+@pytest.mark.parametrize("route", ["login", "request-token"])
+async def test_a_password_that_changes_while_it_is_checked_signs_nobody_in(
+    service: Client,
+    database: Database,
+    ada: Principal,
+    monkeypatch: pytest.MonkeyPatch,
+    route: str,
+) -> None:
+    real = PasswordChecker.matches
+
+    async def matches(self: PasswordChecker, password_hash: str | None, password: str) -> bool:
+        right = await real(self, password_hash, password)
+        body = {"password": f"another phrase for {route}"}
+        assert (await service.send("PUT", f"users/{ada.user}", json=body))[0] == 200
+        return right
+
+    monkeypatch.setattr(PasswordChecker, "matches", matches)
+    assert (await post(service, route, email=EMAIL, password=PASSWORD))[0] == 401
+    assert await database.fetchval(raw("SELECT count(*) FROM directoire.tokens")) == 0
+    assert await database.fetchval(raw("SELECT count(*) FROM directoire.sessions")) == 0
+
+
+async def test_many_at_once_sign_in_though_the_first_replaces_the_hash(
+    service: Client, database: Database, ada: Principal
+) -> None:
+    await keep_hash(database, ada.user, PasswordHasher(1, 8192, 1).hash(PASSWORD))
+    await asyncio.gather(*(login(service) for _ in range(4)))
+    kept = await database.fetchval(raw("SELECT password_hash FROM directoire.credentials"))
+    assert kept.startswith("$argon2id$v=19$m=19456,t=2,p=1$")

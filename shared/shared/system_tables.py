@@ -33,10 +33,13 @@ Computed = Callable[[Sql], Sql]  # alias of the table → the value of a field
 Values = dict[str, Any]  # column → value, as the body gave it
 
 
-class Transaction(Reader, Protocol):
+class Writer(Protocol):
+    async def execute(self, sql: Sql) -> str: ...
+
+
+class Transaction(Reader, Writer, Protocol):
     """The Change a write runs in."""
 
-    async def execute(self, sql: Sql) -> str: ...
     def touch(self, *topics: str) -> None: ...
 
 
@@ -181,7 +184,7 @@ async def _prepare_user(context: Context, values: Values, key: int | None) -> Pr
     async def after(change: Transaction, stored: int) -> None:
         change.touch(f"u:{stored}")
         if password_hash is not None:
-            await change.execute(fixed(QUERIES["set_password"], stored, password_hash))
+            await set_password(change, stored, password_hash, spared=principal.token)
             await _record(change, stored, "password")
         if digest is not None:
             await _set_token(change, stored, digest)
@@ -193,6 +196,25 @@ async def _prepare_user(context: Context, values: Values, key: int | None) -> Pr
         after=after if password_hash or digest else None,
         echo={"token": token} if digest else {},
     )
+
+
+async def set_password(
+    change: Transaction, user: int, password_hash: str, *, spared: int = 0
+) -> None:
+    """Another password of a user. What was signed in with the former one ends with it, and so does
+    what mails carry: sessions, tokens of ``auth/request-token``, links. Tokens by name stay, and
+    the token ``spared`` with its session: whose user has just told who he is.
+    """
+    change.touch(f"u:{user}")
+    await change.execute(fixed(QUERIES["set_password"], user, password_hash))
+    await end_sign_ins(change, user, spared=spared)
+
+
+async def end_sign_ins(change: Writer, user: int, *, spared: int = 0) -> None:
+    """To be called after the statement that locks what a sign-in looks at: one that came before
+    that has committed by then, one that comes later is refused.
+    """
+    await change.execute(fixed(QUERIES["end_sign_ins"], user, spared))
 
 
 async def own_words(reader: Reader, user: int) -> list[str]:

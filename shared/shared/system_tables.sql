@@ -20,6 +20,17 @@ VALUES ($1, $2)
     ON CONFLICT (user_id)
     DO UPDATE SET password_hash = excluded.password_hash, changed_at = now();
 
+-- end_sign_ins
+-- What a user ($1) signed in with, or could by a mail, but for a token ($2) and its session.
+WITH sessions AS (
+    DELETE FROM directoire.sessions s
+     WHERE s.user_id = $1
+       AND NOT EXISTS (SELECT FROM directoire.tokens t WHERE t.id = $2 AND t.session_id = s.id)
+), links AS (
+    DELETE FROM directoire.links WHERE user_id = $1
+)
+DELETE FROM directoire.tokens WHERE user_id = $1 AND name = 'request-token' AND id <> $2;
+
 -- drop_static_token
 DELETE FROM directoire.tokens WHERE user_id = $1 AND name = $2 AND sha256 <> $3;
 

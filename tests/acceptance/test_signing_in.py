@@ -1,9 +1,10 @@
 """Signing in, forgotten passwords and invitations, through the gateway and a mail server."""
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import pytest
@@ -81,6 +82,71 @@ async def test_a_forgotten_password_is_set_by_a_mailed_token_once(
     assert await signs_in(api, email, NEW) == 200
     former = api.as_(session["access_token"])
     assert (await former.get("users/me")).status == 401, "what signed in before has ended"
+
+
+CHANGED_BY: Final = {
+    "himself": ("PUT", "users/me", {"password": NEW}),
+    "an administrator": ("PATCH", "users/{user}", {"password": NEW}),
+    "an administrator, among others": (
+        "PUT", "tables/directus_users/rows", {"rows": [{"id": "{user}", "password": NEW}]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("by", CHANGED_BY)
+async def test_another_password_ends_what_was_signed_in_with_the_former_one(
+    api: Api, cluster: Cluster, mailbox: Mailbox, unique: str, by: str
+) -> None:
+    email, anybody = f"{unique}@example.com", api.as_(None)
+    group = await make_group(api, f"Writers {unique}", {})
+    body = {"email": email, "group": group, "password": OLD}
+    user = (await api.post("users", body)).data["id"]
+    signing_in = {"email": email, "password": OLD}
+    mine, other, third = [(await anybody.post("auth/login", signing_in)).data for _ in range(3)]
+    requested = (await anybody.post("auth/request-token", signing_in)).data["token"]
+    named = (await api.post(f"users/{user}/tokens", {"name": "reports"})).data["token"]
+    await anybody.post("auth/forgot-password", {"email": email})
+    link = await token_mailed_to(mailbox, email)
+    gateways = [api.at(url) for url in cluster.gateway_urls]
+    assert len(gateways) == 2
+    tokens = {
+        "of the session in use": mine["access_token"],
+        "of another session": other["access_token"],
+        "of auth/request-token": requested,
+        "by name": named,
+    }
+
+    async def statuses(gateway: Api) -> dict[str, int]:
+        return {
+            kind: (await gateway.as_(token).get("users/me")).status
+            for kind, token in tokens.items()
+        }
+
+    for gateway in gateways * 2:
+        assert set((await statuses(gateway)).values()) == {200}
+
+    method, path, said = CHANGED_BY[by]
+    caller = api.as_(mine["access_token"]) if by == "himself" else api
+    said = json.loads(json.dumps(said).replace("{user}", str(user)))
+    reply = await caller.send(method, path.format(user=user), json=said)
+    assert reply.status == 200, reply.json
+
+    spared = 200 if by == "himself" else 401
+    for gateway in gateways:
+        assert await statuses(gateway) == {
+            "of the session in use": spared,
+            "of another session": 401,
+            "of auth/request-token": 401,
+            "by name": 200,
+        }
+    for gateway, session, status in (
+        (gateways[0], other, 401), (gateways[1], third, 401), (gateways[1], mine, spared),
+    ):  # fmt: skip
+        refreshing = {"refresh_token": session["refresh_token"]}
+        assert (await gateway.as_(None).post("auth/refresh", refreshing)).status == status
+    assert (await reset(api, link, f"{NEW} again")).status == 400
+    assert await signs_in(api, email, OLD) == 401
+    assert await signs_in(api, email, NEW) == 200
 
 
 async def test_whoever_is_invited_sets_a_password_by_mail(

@@ -15,12 +15,12 @@ from auth_service.operations import sign_in as signing_in
 from auth_service.operations.passwords import PasswordChecker
 from auth_service.operations.sign_in import SignIn
 from auth_service.store import accounts, links
+from shared import system_tables
 from shared.changes import Changes
 from shared.errors import InvalidRequest
 from shared.failpoints import is_off
 from shared.mail import queue_mail, render
 from shared.passwords import check_password
-from shared.system_tables import own_words
 
 RESET_LIFE: Final = 3600  # seconds
 ANSWERED_AFTER: Final = 0.1  # seconds; what is done meanwhile takes some five milliseconds
@@ -54,15 +54,14 @@ async def set_password(
     found = await links.user_of(changes.database, _digest(token))
     if found is None:
         raise InvalidRequest("This token is not good (any more).", field="token")
-    check_password(password, await own_words(changes.database, found))
+    check_password(password, await system_tables.own_words(changes.database, found))
     password_hash = await passwords.hashed(password)
     async with changes.transaction(signing_in.actor_of(found, request_id)) as change:
         used = await links.use(change, _digest(token))
         if used is not None:
-            change.touch(f"u:{used}", "t:directus_users")
+            change.touch("t:directus_users")
             await links.accept(change, used)
-            await accounts.set_password(change, used, password_hash)
-            await accounts.end_sign_ins(change, used)
+            await system_tables.set_password(change, used, password_hash)
             await accounts.record(change, used, "UPDATE", {"password": "reset"})
     if used is None:
         raise InvalidRequest("This token is not good (any more).", field="token")

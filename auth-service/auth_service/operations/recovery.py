@@ -4,12 +4,12 @@ from typing import Final
 
 from auth_service.operations import sign_in as signing_in
 from auth_service.store import accounts, sessions
+from shared import system_tables
 from shared.changes import Change, Changes
 from shared.errors import NotFound
 from shared.identity import generate_keys
 from shared.passwords import check_password, hash_soon
 from shared.places import place_of
-from shared.system_tables import own_words
 
 _BY: Final = "operator"
 
@@ -19,12 +19,10 @@ async def set_password(changes: Changes, email: str, password: str) -> None:
     account = await accounts.find(changes.database, email)
     if account is None:
         raise NotFound(f"Nobody has the address {email}.")
-    check_password(password, await own_words(changes.database, account.user))
+    check_password(password, await system_tables.own_words(changes.database, account.user))
     password_hash = await hash_soon(password)
     async with changes.transaction(signing_in.actor_of(0, _BY)) as change:
-        change.touch(f"u:{account.user}")
-        await accounts.set_password(change, account.user, password_hash)
-        await accounts.end_sign_ins(change, account.user)
+        await system_tables.set_password(change, account.user, password_hash)
         await accounts.record(change, account.user, "UPDATE", {"password": _BY})
         await _forgive(change, account.user, email)
 

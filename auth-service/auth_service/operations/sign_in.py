@@ -107,9 +107,9 @@ async def signed_in(
 ) -> None:
     """Note and record a sign-in; a hash made in an older way is replaced.
 
-    Raises Unauthorized where the user was disabled since.
+    Raises Unauthorized where the user was disabled, or his password changed, since.
     """
-    if not await accounts.lock_user(change, account.user):
+    if not await accounts.lock_account(change, account):
         raise Unauthorized(FAILED)
     assert account.password_hash is not None
     renewed = await passwords.renewed(account.password_hash, sign_in.password)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -21,6 +22,7 @@ class Account:
     active: bool
     password_hash: str | None
     kind: str | None  # of the hash, as ``shared.passwords.decoy_of`` takes it
+    changed_at: datetime | None  # when another password was set
     known_address: bool  # it has signed in from where this request comes from
 
 
@@ -33,7 +35,14 @@ async def look_up(
     kinds = row["kinds"]
     if row["id"] is None:
         return None, kinds
-    account = Account(row["id"], row["active"], row["password_hash"], row["kind"], row["known"])
+    account = Account(
+        row["id"],
+        row["active"],
+        row["password_hash"],
+        row["kind"],
+        row["changed_at"],
+        row["known"],
+    )
     return account, kinds
 
 
@@ -46,18 +55,14 @@ async def lock_user(change: Change, user: int) -> bool:
     return await change.fetchval(fixed(QUERIES["lock_user"], user)) is not None
 
 
+async def lock_account(change: Change, account: Account) -> bool:
+    """The same, and his password is still the one that was found, if hashed anew meanwhile."""
+    query = fixed(QUERIES["lock_account"], account.user, account.changed_at)
+    return await change.fetchval(query) is not None
+
+
 async def replace_hash(change: Change, user: int, old: str, new: str) -> None:
     await change.execute(fixed(QUERIES["replace_hash"], user, old, new))
-
-
-async def set_password(change: Change, user: int, password_hash: str) -> None:
-    await change.execute(fixed(QUERIES["set_password"], user, password_hash))
-
-
-async def end_sign_ins(change: Change, user: int) -> None:
-    """Sessions, links and tokens that were made by signing in; tokens by name stay."""
-    for name in ("end_sessions", "end_tokens", "end_links"):
-        await change.execute(fixed(QUERIES[name], user))
 
 
 async def note_sign_in(change: Change, user: int, address: str | None) -> None:

@@ -15,6 +15,7 @@ SELECT users.id,
        users.active = 1 AS active,
        credentials.password_hash,
        directoire.kind_of(credentials.password_hash) AS kind,
+       credentials.changed_at,
        EXISTS (
            SELECT
              FROM directoire.known_addresses AS known
@@ -35,29 +36,23 @@ SELECT users.id
    AND users.active = 1
    FOR NO KEY UPDATE;
 
+-- lock_account
+-- The same for a sign-in with the password that was set at a time ($2): no other one is meanwhile.
+SELECT users.id
+  FROM public.directus_users AS users
+  JOIN directoire.credentials AS credentials ON credentials.user_id = users.id
+ WHERE users.id = $1
+   AND users.active = 1
+   AND credentials.changed_at = $2
+   FOR NO KEY UPDATE OF users
+   FOR SHARE OF credentials;
+
 -- replace_hash
 -- The same password ($1 the user, $2 the old hash), hashed anew ($3).
 UPDATE directoire.credentials
    SET password_hash = $3
  WHERE user_id = $1
    AND password_hash = $2;
-
--- set_password
--- Another password of a user ($1): its hash ($2).
-INSERT INTO directoire.credentials (user_id, password_hash)
-VALUES ($1, $2)
-    ON CONFLICT (user_id) DO UPDATE
-   SET password_hash = excluded.password_hash,
-       changed_at = now();
-
--- end_sessions
-DELETE FROM directoire.sessions WHERE user_id = $1;
-
--- end_tokens
-DELETE FROM directoire.tokens WHERE user_id = $1 AND name = 'request-token';
-
--- end_links
-DELETE FROM directoire.links WHERE user_id = $1;
 
 -- signed_in
 -- Notes the sign-in of a user ($1) from an address ($2).

@@ -7,6 +7,7 @@ from shared.database import Session
 from shared.identity import ADMINISTRATORS
 from shared.queries import load_queries
 from shared.sql import fixed
+from shared.system_tables import end_sign_ins
 
 QUERIES: Final = load_queries("auth_service.store", "administrators.sql")
 
@@ -28,7 +29,7 @@ async def find(session: Session) -> Administrator | None:
 
 async def create(session: Session, email: str, password_hash: str | None) -> Administrator:
     """An active administrator; a user who has the address already becomes one, without a password
-    that he had before.
+    and sign-ins that he had before.
     """
     user = await session.fetchval(fixed(QUERIES["user_of"], email))
     if user is None:
@@ -36,6 +37,7 @@ async def create(session: Session, email: str, password_hash: str | None) -> Adm
     else:
         await session.execute(fixed(QUERIES["promote"], user, ADMINISTRATORS))
     await session.execute(fixed(QUERIES["forget_password"], user))
+    await end_sign_ins(session, user)
     if password_hash is not None:
         await session.execute(fixed(QUERIES["set_password"], user, password_hash))
     return Administrator(user, email)
