@@ -18,7 +18,9 @@ ROW = "/api/1.1/tables/airports/rows/1"
 FORGED = [
     "X-Directoire-Identity", "x-directoire-identity", "X_Directoire_Identity",
     "X-Directoire_Identity", "X-Directoire-Stamps", "X-Directoire-Client-Address",
-    "X-Directoire-Anything", "X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "X-Real-IP",
+    "X-Directoire-Depends", "X-Directoire-Scope", "X-Directoire-Announced",
+    "X-Directoire-Request-Id", "X-Directoire-Deadline", "X-Directoire-Anything",
+    "X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "X-Real-IP",
     "Cookie", "X-HTTP-Method-Override", "Keep-Alive", "TE", "Proxy-Authorization",
 ]  # fmt: skip
 

@@ -167,12 +167,15 @@ class IdentityVerifier:
                 issuer=ISSUER,
                 options={"require": ["exp", "iat", "aud", "iss", "sub"]},
             )
+            until = float(claims["exp"])
+            if until - float(claims["iat"]) > LIFETIME:
+                raise jwt.ExpiredSignatureError("it would live longer than any of the gateway's")
             principal = msgspec.convert(claims["principal"], Principal)
         except (jwt.PyJWTError, KeyError, msgspec.ValidationError) as error:
             raise Unauthorized("This service accepts requests of its gateway only") from error
         if len(self._verified) >= _REMEMBERED:
             self._verified.clear()
-        self._verified[token] = _Verified(float(claims["exp"]), principal)
+        self._verified[token] = _Verified(until, principal)
         return principal
 
     def _read_again(self) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jwt
@@ -22,14 +23,16 @@ PRINCIPAL = Principal(user=5, group=2, token=7)
 
 
 def forged(**changes: object) -> str:
+    """A good token but for these claims; None leaves one out, a function is told the time."""
+    now = int(time.time())
     claims: dict[str, object] = {
-        "iss": ISSUER, "aud": INSIDE, "iat": int(time.time()), "exp": int(time.time()) + 60,
+        "iss": ISSUER, "aud": INSIDE, "iat": now, "exp": now + 60,
         "sub": "1", "principal": {"user": 1, "group": 1},
     }  # fmt: skip
     key = changes.pop("key", KEYS.private_key)
     algorithm = changes.pop("algorithm", "EdDSA")
     kid = changes.pop("kid", KEYS.key_id)
-    claims |= changes
+    claims |= {name: value(now) if callable(value) else value for name, value in changes.items()}
     claims = {name: value for name, value in claims.items() if value is not None}
     return jwt.encode(claims, str(key), str(algorithm), headers={"kid": kid})
 
@@ -41,6 +44,13 @@ def verifier() -> IdentityVerifier:
 def test_what_the_gateway_signed_is_believed() -> None:
     token = IdentitySigner(KEYS.private_key).sign(PRINCIPAL)
     assert verifier().verify(token) == PRINCIPAL
+
+
+def test_it_is_signed_for_a_minute() -> None:
+    token = IdentitySigner(KEYS.private_key).sign(PRINCIPAL)
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["exp"] - claims["iat"] == 60
+    assert abs(claims["iat"] - time.time()) < 30
 
 
 def test_a_token_is_made_once_and_reused() -> None:
@@ -58,27 +68,42 @@ def test_the_gateway_itself_is_no_administrator() -> None:
 STRANGER = generate_keys()
 
 
+def later(seconds: int) -> Callable[[int], int]:
+    return lambda now: now + seconds
+
+
 @pytest.mark.parametrize(
-    "token",
+    "changes",
     [
-        "", "x", "a.b.c",
-        forged(key=STRANGER.private_key),
-        forged(kid="unknown"),
-        forged(kid=""),
-        forged(exp=int(time.time()) - 1),
-        forged(exp=None),
-        forged(iss="somebody"),
-        forged(iss=None),
-        forged(aud="custom:reports"),
-        forged(aud=None),
-        forged(sub=None),
-        forged(principal=None),
-        forged(principal={"user": "root"}),
-        forged(algorithm="none", key=""),
-        forged(algorithm="HS256", key="a secret that is long enough for this algorithm"),
+        {"key": STRANGER.private_key},
+        {"kid": "unknown"},
+        {"kid": ""},
+        {"exp": later(-1)},
+        {"exp": later(61)},
+        {"exp": 1 << 40},
+        {"exp": "never"},
+        {"exp": None},
+        {"iat": later(-10)},  # good for seventy seconds
+        {"iat": later(3600), "exp": later(3660)},
+        {"iat": None},
+        {"iss": "somebody"},
+        {"iss": None},
+        {"aud": "custom:reports"},
+        {"aud": None},
+        {"sub": None},
+        {"principal": None},
+        {"principal": {"user": "root"}},
+        {"algorithm": "none", "key": ""},
+        {"algorithm": "HS256", "key": "a secret that is long enough for this algorithm"},
     ],
-)  # fmt: skip
-def test_anything_else_is_refused(token: str) -> None:
+)
+def test_anything_else_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(Unauthorized):
+        verifier().verify(forged(**changes))
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c"])
+def test_what_is_no_token_is_refused(token: str) -> None:
     with pytest.raises(Unauthorized):
         verifier().verify(token)
 
@@ -87,13 +112,13 @@ def test_a_remembered_token_still_expires(monkeypatch: pytest.MonkeyPatch) -> No
     checker = verifier()
     token = forged()
     checker.verify(token)
-    later = time.time() + 120
-    monkeypatch.setattr(time, "time", lambda: later)
+    in_two_minutes = time.time() + 120
+    monkeypatch.setattr(time, "time", lambda: in_two_minutes)
     forgotten = verifier()
     with pytest.raises(Unauthorized):
-        checker.verify(forged(exp=int(later) - 1))
+        checker.verify(forged(exp=int(in_two_minutes) - 1))
     with pytest.raises(Unauthorized):
-        forgotten.verify(forged(exp=int(later) - 1))
+        forgotten.verify(forged(exp=int(in_two_minutes) - 1))
 
 
 @pytest.mark.parametrize("keys", ["", "{}", '{"keys": 5}', '{"keys": [{"kty": "RSA"}]}'])

@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import jwt
 import pytest
 import pytest_asyncio
 from wire import Api
@@ -61,15 +62,33 @@ async def test_names_nobody_configured_lead_nowhere(hello: Api) -> None:
     assert (reply.status, reply.json["success"]) == (404, False)
 
 
-@pytest.mark.parametrize("audience", ["inside", "custom:other"])
-async def test_an_identity_made_for_another_service_is_refused(
-    hello: Api, cluster: Cluster, custom_port: int, audience: str
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aud": "inside"},
+        {"aud": "custom:other"},
+        {"iss": "somebody"},
+        {"exp": 1 << 40},
+        {"exp": None},
+    ],
+)
+async def test_an_identity_that_no_gateway_made_for_this_service_is_refused(
+    hello: Api, cluster: Cluster, custom_port: int, changes: dict[str, object]
 ) -> None:
-    signer = IdentitySigner(Home(cluster.data).secret(PRIVATE_KEY))
-    identity = signer.sign(Principal(user=1, group=1), audience)
-    headers = {"X-Directoire-Identity": identity}
+    key = Home(cluster.data).secret(PRIVATE_KEY)
+    good = IdentitySigner(key).sign(Principal(user=1, group=1), "custom:hello")
+    claims = jwt.decode(good, options={"verify_signature": False}) | changes
+    claims = {name: value for name, value in claims.items() if value is not None}
+    key_id = jwt.get_unverified_header(good)["kid"]
+    forged = jwt.encode(claims, key, "EdDSA", headers={"kid": key_id})
     straight = hello.at(f"http://127.0.0.1:{custom_port}").as_(None)
-    assert (await straight.get("custom/hello/greeting", headers=headers)).status == 401
+
+    async def status(identity: str) -> int:
+        headers = {"X-Directoire-Identity": identity}
+        return (await straight.get("custom/hello/greeting", headers=headers)).status
+
+    assert await status(good) == 200
+    assert await status(forged) == 401
     assert (await straight.get("custom/hello/greeting")).status == 401
 
 

@@ -23,7 +23,9 @@ from wire import Api, Reply
 from gateway.routes import RoutingTable
 from local_cluster.cluster import Cluster
 from local_cluster.home import PRIVATE_KEY, Home
-from shared.identity import INSIDE, ISSUER, IdentitySigner, Principal, generate_keys
+from shared.announcements import HEADER as ANNOUNCED_HEADER
+from shared.http import DEPENDS_HEADER, SCOPE_HEADER
+from shared.identity import IdentitySigner, Principal, generate_keys
 from shared.service import IDENTITY_HEADER, Route
 
 pytestmark = pytest.mark.xdist_group("acceptance")
@@ -183,6 +185,9 @@ def forged() -> Mapping[str, dict[str, str]]:
         "X-Directoire-Client-Address": "127.0.0.1",
         "X-Directoire-Request-Id": "1",
         "X-Directoire-Deadline": "60",
+        DEPENDS_HEADER: "t:directus_users",
+        SCOPE_HEADER: "group",
+        ANNOUNCED_HEADER: "forged t:directus_users",
         "Connection": "X-Directoire-Identity",
     }
     return {
@@ -304,20 +309,24 @@ def straight(cluster: Cluster) -> Mapping[str, dict[str, str]]:
     key = Home(cluster.data).secret(PRIVATE_KEY)
     admin = Principal(user=1, group=1)
     good = IdentitySigner(key).sign(admin)
-    claims = {"iss": ISSUER, "aud": INSIDE, "iat": 1, "exp": 2, "sub": "1",
-              "principal": {"user": 1, "group": 1}}  # fmt: skip
-    head = jwt.get_unverified_header(good)
-    stale = jwt.encode(claims, key, "EdDSA", headers={"kid": head["kid"]})
+    key_id = jwt.get_unverified_header(good)["kid"]
     other = generate_keys()
-    named = jwt.encode(
-        {**claims, "exp": 1 << 40}, other.private_key, "EdDSA", headers={"kid": head["kid"]}
-    )
+
+    def signed(by: str = key, **changes: object) -> str:
+        claims = jwt.decode(good, options={"verify_signature": False}) | changes
+        claims = {name: value for name, value in claims.items() if value is not None}
+        return jwt.encode(claims, by, "EdDSA", headers={"kid": key_id})
+
     wrong = {
         "garbage": "garbage",
         "of another key": IdentitySigner(other.private_key).sign(admin),
-        "of another key under this one's name": named,
+        "of another key under this one's name": signed(other.private_key),
         "of another audience": IdentitySigner(key).sign(admin, "custom:hello"),
-        "stale": stale,
+        "of another issuer": signed(iss="directoire-auth"),
+        "stale": signed(iat=1, exp=2),
+        "without an end": signed(exp=None),
+        "without a beginning": signed(iat=None),
+        "for longer than a minute": signed(exp=1 << 40),
         "cut": good[:-4],
         "without a signature": good.rpartition(".")[0] + ".",
     }
