@@ -11,18 +11,19 @@ import time
 
 import msgspec
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from auth_service.operations.administrators import Bootstrapped, ensure_administrator
 from auth_service.operations.links import RESET_LIFE
 from shared.database import Database
 from shared.errors import ApiError
+from shared.passwords import set_cost
 from shared.secret_settings import ChosenToken, ServerUrl
-from shared.settings import load_settings
+from shared.settings import PasswordSettings, load_settings
 from shared.stamps import Invalidation, note_reader
 
 
-class AdministratorSettings(BaseSettings):
+class AdministratorSettings(PasswordSettings):
     """What the bootstrap reads from its environment."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -59,6 +60,7 @@ def _first_password(made: Bootstrapped) -> dict[str, object] | None:
 
 
 async def bootstrap(settings: AdministratorSettings) -> Bootstrapped:
+    set_cost(settings)
     token = settings.directoire_admin_token
     database = Database(settings.database_url.get_secret_value(), size=1)
     try:

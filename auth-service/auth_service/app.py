@@ -10,16 +10,10 @@ from auth_service.operations.passwords import PasswordChecker
 from auth_service.operations.sessions import Lives
 from auth_service.routes import ROUTES
 from auth_service.settings import Settings
-from shared.passwords import set_cost
 from shared.service import create_app
 
 
 def make_app(settings: Settings) -> web.Application:
-    set_cost(
-        time_cost=settings.argon2_time,
-        memory_cost=settings.argon2_memory,
-        parallelism=settings.argon2_lanes,
-    )
     passwords = PasswordChecker(settings.hashing_threads)
     hasher = Hasher(settings.hashes_per_second)
 

@@ -6,7 +6,8 @@
 ``python -m auth_service.operators new-identity``         a key pair for the gateway, printed
 ``python -m auth_service.operators rotate-identity PRIVATE PUBLIC``  turns the key in these files
 
-DATABASE_URL, REDIS_URL and REDIS_PREFIX are read as by the services; the last two need none.
+DATABASE_URL, REDIS_URL, REDIS_PREFIX and ARGON2_… are read as by the services; the last two
+commands need none.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 
 import msgspec
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from auth_service.operations import recovery
 from auth_service.operations.identity_files import OVERLAP, rotate_identity
@@ -23,12 +24,13 @@ from shared.changes import Changes
 from shared.database import Database
 from shared.errors import ApiError
 from shared.identity import generate_keys
+from shared.passwords import set_cost
 from shared.secret_settings import ServerUrl
-from shared.settings import load_settings
+from shared.settings import PasswordSettings, load_settings
 from shared.stamps import Invalidation, note_reader
 
 
-class OperatorSettings(BaseSettings):
+class OperatorSettings(PasswordSettings):
     """What the commands read from their environment."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -69,6 +71,7 @@ def _arguments() -> argparse.Namespace:
 
 
 async def _run(settings: OperatorSettings, arguments: argparse.Namespace) -> str:
+    set_cost(settings)
     database = Database(settings.database_url.get_secret_value(), size=1)
     invalidation = Invalidation(
         settings.redis_url.get_secret_value(), settings.redis_prefix, note=note_reader(database)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from hashlib import sha256
@@ -21,10 +23,11 @@ from auth_service.settings import Settings
 from shared.database import Database
 from shared.errors import NotFound
 from shared.identity import GATEWAY, Principal
-from shared.passwords import hash_password
+from shared.passwords import hash_password, set_cost
 from shared.service import CHANGES
+from shared.settings import PasswordSettings, load_settings
 from shared.sql import param, raw
-from shared.testing import Client, environment, serving
+from shared.testing import Client, environment, server, serving
 
 EMAIL = "Ada@example.com"
 PASSWORD = "correct horse battery staple"
@@ -411,8 +414,8 @@ async def test_a_password_that_changes_while_it_is_checked_signs_nobody_in(
 ) -> None:
     real = PasswordChecker.matches
 
-    async def matches(self: PasswordChecker, password_hash: str | None, password: str) -> bool:
-        right = await real(self, password_hash, password)
+    async def matches(self: PasswordChecker, *given: Any) -> bool:
+        right = await real(self, *given)
         body = {"password": f"another phrase for {route}"}
         assert (await service.send("PUT", f"users/{ada.user}", json=body))[0] == 200
         return right
@@ -430,3 +433,51 @@ async def test_many_at_once_sign_in_though_the_first_replaces_the_hash(
     await asyncio.gather(*(login(service) for _ in range(4)))
     kept = await database.fetchval(raw("SELECT password_hash FROM directoire.credentials"))
     assert kept.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+async def test_a_hash_costs_what_the_settings_say(
+    database_url: str,
+    redis_prefix: str,
+    database: Database,
+    ada: Principal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = environment(database_url, redis_prefix) | {"argon2_memory": "32768", "argon2_lanes": "2"}
+    for name, value in told.items():
+        monkeypatch.setenv(name.upper(), value)
+    asked = raw("SELECT password_hash FROM directoire.credentials ORDER BY user_id")
+    try:
+        async with serving(make_app(load_settings(Settings))) as service:
+            body = {"email": "bob@example.com", "password": PASSWORD, "group": 2}
+            assert (await service.post("users", body))[0] == 200
+            older, new = [row["password_hash"] for row in await database.fetch(asked)]
+            assert older.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+            assert new.startswith("$argon2id$v=19$m=32768,t=2,p=2$")
+            await login(service)
+            risen, same = [row["password_hash"] for row in await database.fetch(asked)]
+            assert risen.startswith("$argon2id$v=19$m=32768,t=2,p=2$"), "replaced at sign-in"
+            assert same == new
+            await login(service)
+    finally:
+        set_cost(PasswordSettings())
+
+
+async def test_the_commands_of_operators_obey_the_same_settings(
+    database_url: str, redis_prefix: str, database: Database, ada: Principal
+) -> None:
+    urls = {"DATABASE_URL": database_url, "REDIS_URL": server("REDIS_URL")}
+    told = {**os.environ, **urls, "REDIS_PREFIX": redis_prefix, "ARGON2_MEMORY": "32768"}
+
+    async def run(module: str, *arguments: str, typed: str = "", **more: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", f"auth_service.{module}", *arguments, env={**told, **more},
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        await process.communicate(typed.encode())
+        assert process.returncode == 0
+
+    root = {"DIRECTOIRE_ADMIN_EMAIL": "root@example.com", "DIRECTOIRE_ADMIN_PASSWORD": PASSWORD}
+    await run("operators", "set-password", EMAIL, typed="another phrase, long enough\n")
+    await run("administrator", **root)
+    hashes = await database.fetch(raw("SELECT password_hash FROM directoire.credentials"))
+    assert [row["password_hash"][:30] for row in hashes] == ["$argon2id$v=19$m=32768,t=2,p=1"] * 2

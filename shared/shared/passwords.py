@@ -15,6 +15,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from shared.errors import InvalidValue, Unavailable
 from shared.guessable import guesses
+from shared.settings import PasswordSettings
 
 MIN_CHARACTERS: Final = 15  # the password is the only factor: NIST SP 800-63B-4
 MAX_CHARACTERS: Final = 1024
@@ -53,10 +54,13 @@ def check_password(password: str, own: Iterable[str] = ()) -> None:
         raise InvalidValue(_EASY, field="password")
 
 
-def set_cost(*, time_cost: int, memory_cost: int, parallelism: int) -> None:
-    """What a hash made from now on costs; memory in KiB. Older ones stay good."""
+def set_cost(settings: PasswordSettings) -> None:
+    """What a hash made from now on costs. Older ones stay good."""
     _hashers["now"] = PasswordHasher(
-        time_cost=time_cost, memory_cost=memory_cost, parallelism=parallelism, type=Type.ID
+        time_cost=settings.argon2_time,
+        memory_cost=settings.argon2_memory,
+        parallelism=settings.argon2_lanes,
+        type=Type.ID,
     )
 
 

@@ -34,6 +34,7 @@ from shared.knowledge import Knowledge
 from shared.logs import REQUEST_ID, set_up_logs
 from shared.metrics import observe_request
 from shared.new_file import FileStore
+from shared.passwords import set_cost
 from shared.preconditions import NONE, precondition
 from shared.rights import scope_of
 from shared.settings import CommonSettings, ServiceSettings
@@ -128,6 +129,7 @@ def create_app(
     ``contexts`` open what only this service needs; ``checks`` are what its readiness asks besides
     PostgreSQL, ``parts`` what only the readiness for a part of its work asks (``shared.health``).
     """
+    set_cost(settings)  # rows of users, and passwords with them, are written in several services
     database = Database(
         settings.database_url.get_secret_value(),
         size=settings.pool_size,

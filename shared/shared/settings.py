@@ -27,7 +27,15 @@ class CommonSettings(BaseSettings):
     failpoints_allowed: bool = False
 
 
-class ServiceSettings(CommonSettings):
+class PasswordSettings(BaseSettings):
+    """What a password's hash costs, wherever one is made: the same for all of an installation."""
+
+    argon2_time: int = Field(default=2, ge=2, le=20)  # passes over the memory
+    argon2_memory: int = Field(default=19_456, ge=19_456, le=1_048_576)  # KiB of one hash
+    argon2_lanes: int = Field(default=1, ge=1, le=16)
+
+
+class ServiceSettings(CommonSettings, PasswordSettings):
     """What every service behind the gateway reads."""
 
     database_url: ServerUrl

@@ -10,10 +10,10 @@ import pytest_asyncio
 from shared.database import Database
 from shared.http import DEPENDS_HEADER
 from shared.identity import Principal
-from shared.passwords import verify_password
+from shared.passwords import set_cost, verify_password
 from shared.row_routes import row_routes
 from shared.service import IDENTITY_HEADER, create_app
-from shared.settings import ServiceSettings
+from shared.settings import PasswordSettings, ServiceSettings
 from shared.sql import param, raw
 from shared.testing import ADMINISTRATOR, SIGNER, Client, environment, serving
 
@@ -90,6 +90,21 @@ async def test_a_password_becomes_a_hash_and_is_never_seen_again(
     assert all(
         LONG not in str(tuple(entry)) and "argon2" not in str(tuple(entry)) for entry in entries
     )
+
+
+async def test_a_hash_costs_what_the_settings_say_whichever_service_makes_it(
+    database: Database, database_url: str, redis_prefix: str
+) -> None:
+    told = environment(database_url, redis_prefix, argon2_memory="32768")
+    settings = ServiceSettings.model_validate(told)
+    try:
+        async with serving(create_app(settings, row_routes("directus_users"))) as service:
+            sent = {"email": "new@example.org", "password": LONG, "group": 1}
+            await ask(service, "POST", "users/rows", sent)
+    finally:
+        set_cost(PasswordSettings())
+    stored = await database.fetchval(raw("SELECT password_hash FROM directoire.credentials"))
+    assert stored.startswith("$argon2id$v=19$m=32768,t=2,p=1$")
 
 
 async def test_a_weak_password_stores_nothing(service: Client, database: Database) -> None:
