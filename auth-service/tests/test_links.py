@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncGenerator
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -123,20 +124,59 @@ async def test_nobody_is_flooded_with_mails(service: Client, database: Database)
     assert ["asked" in row["after"] for row in entries] == [True] * 5 + [False]
 
 
-async def test_the_invited_ask_for_a_password_and_may_then_sign_in(
+BOB = "bob@example.com"
+
+
+async def invite(service: Client, database: Database) -> str:
+    """The token mailed to Bob."""
+    status, answer = await service.post("users/invite", {"email": BOB, "group": 2})
+    assert (status, len(answer["data"])) == (200, 1), answer
+    return (await mailed(database))[BOB]
+
+
+async def test_the_invited_set_a_password_once_and_may_then_sign_in(
     service: Client, database: Database
 ) -> None:
-    bob = "bob@example.com"
-    status, answer = await service.post("users/invite", {"email": bob, "group": 2})
-    assert status == 200, answer
-    assert not await signs_in(service, NEW, bob)
-    await database.execute(raw("DELETE FROM directoire.mails"))
-    await post(service, "forgot-password", email=bob)
-    token = (await mailed(database))[bob]
+    token = await invite(service, database)
+    assert not await signs_in(service, NEW, BOB)
+    links = await database.fetch(raw("SELECT l::text AS row, l.* FROM directoire.links l"))
+    assert [link["purpose"] for link in links] == ["invitation"]
+    assert links[0]["sha256"] == sha256(token.encode()).digest()
+    assert token not in links[0]["row"]
+    assert (await post(service, "reset-password", token=token, password="short"))[0] == 422
     assert (await post(service, "reset-password", token=token, password=NEW))[0] == 200
-    assert await signs_in(service, NEW, bob)
-    _, answer = await service.get("users?columns=email,invite_accepted&in[email]=" + bob)
-    assert answer["data"] == [{"email": bob, "invite_accepted": 1}]
+    assert (await post(service, "reset-password", token=token, password=OLD))[0] == 400, "once"
+    assert await signs_in(service, NEW, BOB)
+    _, answer = await service.get("users?columns=email,invite_accepted&in[email]=" + BOB)
+    assert answer["data"] == [{"email": BOB, "invite_accepted": 1}]
+
+
+async def test_an_invitation_lasts_an_hour_and_the_last_one_counts(
+    service: Client, database: Database
+) -> None:
+    first, token = await invite(service, database), await invite(service, database)
+    assert (await post(service, "reset-password", token=first, password=NEW))[0] == 400
+    left = raw("SELECT extract(epoch FROM expires_at - now())::int FROM directoire.links")
+    assert 3000 < await database.fetchval(left) <= 3600
+    await database.execute(raw("UPDATE directoire.links SET expires_at = now()"))
+    assert (await post(service, "reset-password", token=token, password=NEW))[0] == 400
+    await post(service, "forgot-password", email=BOB)
+    token = (await mailed(database))[BOB]
+    assert (await post(service, "reset-password", token=token, password=NEW))[0] == 200
+
+
+async def test_whoever_has_an_account_is_not_invited_and_nothing_says_so(
+    service: Client, database: Database
+) -> None:
+    status, answer = await service.post("users/invite", {"email": [EMAIL, BOB], "group": 2})
+    assert status == 200
+    assert {user["email"] for user in answer["data"]} == {EMAIL, BOB}
+    assert set(await mailed(database)) == {BOB}
+    off = raw("UPDATE directus_users SET active = 2 WHERE email = ") + param(BOB)
+    await database.execute(off)
+    await database.execute(raw("DELETE FROM directoire.mails"))
+    assert (await service.post("users/invite", {"email": BOB}))[0] == 200
+    assert await mailed(database) == {}, "nor is who was disabled"
 
 
 async def test_operators_set_a_lost_password_and_unlock(

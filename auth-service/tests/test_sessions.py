@@ -459,7 +459,7 @@ async def test_a_hash_costs_what_the_settings_say(
             assert same == new
             await login(service)
     finally:
-        set_cost(PasswordSettings())
+        set_cost(PasswordSettings(argon2_memory=19_456, argon2_lanes=1))
 
 
 async def test_the_commands_of_operators_obey_the_same_settings(

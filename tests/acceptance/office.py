@@ -6,9 +6,12 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
+from secrets import token_urlsafe
 from typing import Any, Final
 
 import aiohttp
+import asyncpg
 from lines import Lines
 from wire import Api
 
@@ -20,7 +23,7 @@ MUTATION: Final = os.environ.get("RIGHTS_MUTATION", "")
 FAULTS: Final = {"FAILPOINTS": _OFF[MUTATION], "FAILPOINTS_ALLOWED": "1"} if MUTATION else {}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lane:
     """What one round after the other gives and takes; other lanes never touch it."""
 
@@ -30,8 +33,18 @@ class Lane:
     notices: str  # a table that is never taken away
     group: int
     privilege: int
-    user: int
+    elsewhere: int  # a group that may view the notices only
     email: str
+    password: str
+    user: int = 0
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a round asks with: an API token by its id, or what signing in gave (0)."""
+
+    caller: Api
+    token: int = 0
 
 
 @dataclass
@@ -54,14 +67,43 @@ class Office:
         for name in (table, notices, "directus_files"):
             right = {"table_name": name, "group_id": group, "allow_view": 2}
             rights.append((await admin.post(f"privileges/{group}", right)).data["id"])
-        email = f"clerk{number}@example.com"
-        user = (await admin.post("users", {"email": email, "group": group})).data["id"]
-        return Lane(number, table, row, notices, group, rights[0], user, email)
+        elsewhere = (await admin.post("groups", {"name": f"Elsewhere {number}"})).data["id"]
+        right = {"table_name": notices, "group_id": elsewhere, "allow_view": 2}
+        await admin.post(f"privileges/{elsewhere}", right)
+        email, password = f"clerk{number}@example.com", f"seven quiet lanterns {number}"
+        lane = Lane(number, table, row, notices, group, rights[0], elsewhere, email, password)
+        await self.employ(lane)
+        return lane
 
-    async def token(self, lane: Lane) -> tuple[int, Api]:
+    async def employ(self, lane: Lane) -> None:
+        """Make the lane's user."""
+        body = {"email": lane.email, "group": lane.group, "password": lane.password}
+        lane.user = (await self.admin.post("users", body)).data["id"]
+
+    async def token(self, lane: Lane) -> Held:
         """A new token of the lane's user."""
         reply = await self.admin.post(f"users/{lane.user}/tokens", {"name": "round"})
-        return reply.data["id"], self.admin.as_(reply.data["token"])
+        return Held(self.admin.as_(reply.data["token"]), reply.data["id"])
+
+    async def signed_in(self, lane: Lane, route: str) -> Held:
+        """What ``auth/<route>`` gives the lane's user for his password."""
+        body = {"email": lane.email, "password": lane.password}
+        data = (await self.admin.as_(None).post(f"auth/{route}", body)).data
+        return Held(self.admin.as_(data.get("access_token") or data["token"]))
+
+    async def link(self, lane: Lane) -> str:
+        """A token as a mail to the lane's user would carry it."""
+        token = token_urlsafe(32)
+        connection = await asyncpg.connect(self.cluster.urls["DATABASE_URL"])
+        try:
+            await connection.execute(
+                "INSERT INTO directoire.links (sha256, user_id, purpose, expires_at)"
+                " VALUES ($1, $2, 'reset', now() + interval '1 hour')",
+                sha256(token.encode()).digest(), lane.user,
+            )  # fmt: skip
+        finally:
+            await connection.close()
+        return token
 
     def everywhere(self, caller: Api) -> list[Api]:
         return [caller.at(url) for url in self.gateways]

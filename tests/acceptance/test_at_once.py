@@ -21,7 +21,7 @@ from typing import Final
 
 import pytest
 from lines import Heard
-from office import MUTATION, Lane, Listener, Office, listening
+from office import MUTATION, Held, Lane, Listener, Office, listening
 from wire import Api
 
 pytestmark = pytest.mark.xdist_group("at-once")
@@ -29,28 +29,54 @@ pytestmark = pytest.mark.xdist_group("at-once")
 ROUNDS: Final = int(os.environ.get("RIGHTS_ROUNDS", "24"))
 SECONDS: Final = float(os.environ.get("RIGHTS_SECONDS", "inf"))
 PAUSED: Final = float(os.environ.get("RIGHTS_PAUSED", "0.1"))  # share of rounds with Redis paused
-LANES: Final = int(os.environ.get("RIGHTS_LANES", "4"))  # a multiple of the kinds
+LANES: Final = int(os.environ.get("RIGHTS_LANES", "4"))
 STRETCH: Final = 40  # rounds a lane plays by itself at most, before it waits for the others
 
 
 # ── taking ────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def revoke_token(office: Office, lane: Lane, token: int) -> None:
-    reply = await office.admin.delete(f"users/{lane.user}/tokens/{token}")
+async def revoke_token(office: Office, lane: Lane, held: Held) -> None:
+    reply = await office.admin.delete(f"users/{lane.user}/tokens/{held.token}")
     assert reply.json["success"] is True
 
 
-async def disable_user(office: Office, lane: Lane, _token: int) -> None:
-    assert (await office.admin.put(f"users/{lane.user}", {"active": 2})).status == 200
+async def disable_user(office: Office, lane: Lane, _held: Held) -> None:
+    await set_user(office, lane, active=2)
 
 
-async def take_view(office: Office, lane: Lane, _token: int) -> None:
+async def delete_user(office: Office, lane: Lane, _held: Held) -> None:
+    assert (await office.admin.delete(f"tables/directus_users/rows/{lane.user}")).status == 200
+
+
+async def move_user(office: Office, lane: Lane, _held: Held) -> None:
+    await set_user(office, lane, group=lane.elsewhere)
+
+
+async def log_out(_office: Office, _lane: Lane, held: Held) -> None:
+    assert (await held.caller.post("auth/logout")).status == 200
+
+
+async def change_password(office: Office, lane: Lane, _held: Held) -> None:
+    """By an administrator, or by a mailed token."""
+    lane.password = f"eleven quiet lanterns {time.monotonic()}"
+    if lane.number % 2:
+        await set_user(office, lane, password=lane.password)
+        return
+    body = {"token": await office.link(lane), "password": lane.password}
+    assert (await office.admin.as_(None).post("auth/reset-password", body)).status == 200
+
+
+async def take_view(office: Office, lane: Lane, _held: Held) -> None:
     await set_right(office, lane, allow_view=0)
 
 
-async def hide_column(office: Office, lane: Lane, _token: int) -> None:
+async def hide_column(office: Office, lane: Lane, _held: Held) -> None:
     await set_right(office, lane, read_field_blacklist="more")
+
+
+async def set_user(office: Office, lane: Lane, **values: object) -> None:
+    assert (await office.admin.put(f"users/{lane.user}", values)).status == 200
 
 
 async def set_right(office: Office, lane: Lane, **values: object) -> None:
@@ -58,22 +84,35 @@ async def set_right(office: Office, lane: Lane, **values: object) -> None:
     assert (await office.admin.put(path, values)).status == 200
 
 
-async def give_back(office: Office, lane: Lane, kind: str) -> None:
-    """What a round of this kind took."""
+async def give_back(office: Office, lane: Lane, kind: str, held: Held) -> None:
+    """What a round of this kind took; and the token, where it is there yet."""
     if kind == "user":
-        assert (await office.admin.put(f"users/{lane.user}", {"active": 1})).status == 200
+        await set_user(office, lane, active=1)
+    elif kind == "deleted user":
+        await office.employ(lane)
+        return
+    elif kind == "group":
+        await set_user(office, lane, group=lane.group)
     elif kind == "right":
         await set_right(office, lane, allow_view=2)
     elif kind == "column":
         await set_right(office, lane, read_field_blacklist="")
+    if held.token and kind != "token":
+        await revoke_token(office, lane, held)
 
 
 TAKES: Final = {
     "token": revoke_token,
     "user": disable_user,
+    "deleted user": delete_user,
+    "group": move_user,
+    "logout": log_out,
+    "password": change_password,
     "right": take_view,
     "column": hide_column,
 }
+ENDS: Final = TAKES.keys() - {"group", "right", "column"}  # after these nobody is signed in
+SIGN_INS: Final = {"logout": "login", "password": "request-token"}  # how, for these
 
 
 # ── asking ────────────────────────────────────────────────────────────────────────────────────────
@@ -102,20 +141,21 @@ _ANY_SERVICE: Final[Mapping[str, Shows]] = {
     "users/{user}": answered,  # auth-service
     "activity?limit=1": answered,
 }
+_OF_TABLE: Final[Mapping[str, Shows]] = {
+    "tables/{table}/rows": answered,
+    "tables/{table}/rows/{row}": answered,
+    "tables/{table}": answered,
+    "tables/{table}/columns": answered,
+    "tables/{table}/typeahead?columns=text&q=t": answered,
+    "tables/{table}/rows/{row}/revisions": answered,
+    "tables/{table}/meta/{row}": answered,
+    "tables": tells_of_table,
+    "activity?in[table_name]={table}": tells_of_table,
+}
 PLACES: Final[Mapping[str, Mapping[str, Shows]]] = {
-    "token": _ANY_SERVICE,
-    "user": _ANY_SERVICE,
-    "right": {
-        "tables/{table}/rows": answered,
-        "tables/{table}/rows/{row}": answered,
-        "tables/{table}": answered,
-        "tables/{table}/columns": answered,
-        "tables/{table}/typeahead?columns=text&q=t": answered,
-        "tables/{table}/rows/{row}/revisions": answered,
-        "tables/{table}/meta/{row}": answered,
-        "tables": tells_of_table,
-        "activity?in[table_name]={table}": tells_of_table,
-    },
+    **dict.fromkeys(ENDS, _ANY_SERVICE),
+    "group": {**_OF_TABLE, "files?limit=1": answered},
+    "right": _OF_TABLE,
     "column": {
         "tables/{table}/rows": tells_of_column,
         "tables/{table}/rows/{row}": tells_of_column,
@@ -146,7 +186,7 @@ def heard(listener: Listener, lane: Lane, kind: str, text: str) -> list[str]:
     told = listener.rows_of(lane.table, text)
     if kind == "column":
         return ["stream" for event in told if "more" in str(event["delta"]) + str(event["data"])]
-    if kind in {"token", "user"}:
+    if kind in ENDS:
         told += listener.rows_of(lane.notices, text)
     return ["stream"] * len(told)
 
@@ -196,8 +236,11 @@ class Rounds:
 
     async def _one(self, lane: Lane, kind: str, both: asyncio.Barrier | None) -> None:
         office = self.office
-        token, caller = await office.token(lane)
-        everywhere = office.everywhere(caller)
+        if kind in SIGN_INS:
+            held = await office.signed_in(lane, SIGN_INS[kind])
+        else:
+            held = await office.token(lane)
+        everywhere = office.everywhere(held.caller)
         async with AsyncExitStack() as streams:
             for place in everywhere * 2:  # what is asked for again is remembered, and found
                 await self._works(place, lane, kind)
@@ -205,16 +248,14 @@ class Rounds:
             if both is not None:
                 await both.wait()
                 await both.wait()
-            await TAKES[kind](office, lane, token)
+            await TAKES[kind](office, lane, held)
             await self._see(lane, kind, everywhere * 2)
             await self._listen(lane, kind, listeners)
             if both is not None:
                 await both.wait()
                 await both.wait()
             await self._see(lane, kind, everywhere)
-        if kind != "token":
-            await revoke_token(office, lane, token)
-        await give_back(office, lane, kind)
+        await give_back(office, lane, kind, held)
         self.done[kind] += 1
 
     async def _works(self, place: Api, lane: Lane, kind: str) -> None:
@@ -237,7 +278,7 @@ class Rounds:
         assert (await admin.put(f"tables/{lane.table}/rows/{lane.row}", body)).status == 200
         assert (await admin.post(f"tables/{lane.notices}/rows", {"text": text})).status == 200
         for listener in listeners:
-            if kind in {"token", "user"}:
+            if kind in ENDS:
                 async with asyncio.timeout(60):
                     await listener.ended.wait()
             else:
@@ -258,11 +299,17 @@ class Rounds:
 def plays() -> list[tuple[bool, list[str]]]:
     """Whether Redis is paused, and the kind of each lane; every kind is met while it is."""
     chance = random.Random(4)
+    deck: list[str] = []
     found: list[tuple[bool, list[str]]] = []
+    met: set[str] = set()  # while it is paused
     for number in range(-(-ROUNDS // LANES)):
-        kinds = [*TAKES] * (LANES // len(TAKES))
-        chance.shuffle(kinds)
-        found.append((number == 1 or chance.random() < PAUSED, kinds))
+        while len(deck) < LANES:
+            deck += chance.sample([*TAKES], len(TAKES))
+        kinds, deck = deck[:LANES], deck[LANES:]
+        paused = chance.random() < PAUSED or (number > 0 and not met.issuperset(kinds))
+        if paused:
+            met.update(kinds)
+        found.append((paused, kinds))
     return found
 
 
@@ -282,6 +329,7 @@ async def test_nothing_is_answered_after_it_was_taken_away(office: Office) -> No
             break
     sys.stdout.write(rounds.verdict(time.monotonic() - began))
     assert rounds.remembered > 0, "what is taken was in nobody's memory"
+    assert rounds.done.keys() == TAKES.keys()
     assert rounds.paused >= LANES
     assert bool(rounds.leaks) == bool(MUTATION)
 

@@ -1,5 +1,4 @@
-"""Tokens that mails carry: to set a forgotten password, or an invited user's first one (he asks
-for it by his address, as whoever has forgotten one).
+"""Tokens that mails carry: to set a forgotten password, or an invited user's first one.
 
 A request changes nothing: the old password is good until the token is used. An address nobody has
 takes the same statements as another and gets the same answer, after the same time: what a mail
