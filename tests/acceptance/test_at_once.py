@@ -112,6 +112,7 @@ TAKES: Final = {
     "column": hide_column,
 }
 ENDS: Final = TAKES.keys() - {"group", "right", "column"}  # after these nobody is signed in
+STREAMS_END: Final = ENDS | {"group"}  # a stream has one group
 SIGN_INS: Final = {"logout": "login", "password": "request-token"}  # how, for these
 
 
@@ -278,7 +279,7 @@ class Rounds:
         assert (await admin.put(f"tables/{lane.table}/rows/{lane.row}", body)).status == 200
         assert (await admin.post(f"tables/{lane.notices}/rows", {"text": text})).status == 200
         for listener in listeners:
-            if kind in ENDS:
+            if kind in STREAMS_END:
                 async with asyncio.timeout(60):
                     await listener.ended.wait()
             else:
