@@ -2,6 +2,14 @@
 
 Levels: 0 nothing, 1 own rows, 2 all rows; for adding and altering 1 is yes. A row is somebody's own
 when one of the table's owner columns holds that user's id. Source: contract 7.4.
+
+Here is what a privilege means. Who asks it, and makes it part of a plan, and nobody else:
+``rows/access`` (the tables, columns and rows a caller reads), ``rows/through`` (the same behind a
+dotted name, a join, ``q``), ``rows/may_write`` (what a writer may do to which row). What is above
+privileges stands in ``system_tables`` (what only administrators, or only users themselves, do to
+users, groups and privileges) and ``Scope`` below (how far a token reaches). An entry of the
+activity is as readable as its row: ``rows/activity``. Whether files may be read without
+a token at all: files-service's ``operations/access``.
 """
 
 from collections.abc import Mapping
