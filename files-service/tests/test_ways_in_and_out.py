@@ -404,6 +404,19 @@ async def test_a_resumable_upload_ends_as_a_file(service: Client) -> None:
     assert await compare(service) == (0, 0, 0)
 
 
+async def test_an_upload_may_end_where_a_part_does(service: Client) -> None:
+    parts = BYTES[: 3 * 262144]  # PART_SIZE here
+    url = await begin(service, Upload_Length=str(len(parts)))
+    status, headers = await append(service, url, 0, parts)
+    assert (status, headers["Upload-Offset"]) == (204, str(len(parts)))
+    _, file = await service.get(f"files/{headers['Directus-File-Id']}")
+    assert await get(service, file["data"]["url"]) == parts
+    assert [
+        kept.key async for kept in application(service)[CONTENTS].everything() if "." in kept.key
+    ] == []
+    assert await compare(service) == (0, 0, 0)
+
+
 async def test_creation_brings_bytes_and_the_length_may_come_later(service: Client) -> None:
     status, _, headers = await call(
         service, "POST", "/api/1.1/files/tus", b"hello ", **TUS, **PART, Upload_Defer_Length="1"

@@ -283,6 +283,8 @@ class _Writer:
             return
         while not source.exhausted:
             offset += await self._part(source, offset, most)
+            if offset == self._length:
+                break  # it is a file, though the body's end was not seen behind a whole part
         if source.fault is not None:
             raise source.fault
 
