@@ -3,7 +3,9 @@
 Two gateways, three files-services. Clients send files by tus (tuspy, a published client) and by
 multipart while random receiving processes are killed (SIGKILL) or paused (SIGSTOP) and woken. Every
 tus upload must end by resuming, every digest must be right, and ``reconcile`` must find nothing
-amiss. Then a full disk, a client that lies about the length and one that stalls.
+amiss. Before, one receiver is killed in the middle of an upload, which goes on where it was; after
+it one is paused there and woken when another has finished. Then a full disk, a client that lies
+about the length and one that stalls.
 """
 
 import argparse
@@ -19,9 +21,10 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, TypeVar
@@ -32,11 +35,14 @@ from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError, TusUploadFailed
 
 from local_cluster.cluster import Cluster
+from prove.half_sent import HalfSent
 
 REPLICAS: Final = ("files-service", "files-service-2", "files-service-3")
 MEGABYTE: Final = 1024 * 1024
+PART: Final = 8 * MEGABYTE  # PART_SIZE, as it is by default
 T = TypeVar("T")
 _PATIENCE: Final = 180.0  # seconds for one upload to get through
+_IN_FLIGHT: Final = "directoire_upload_bytes_in_flight"
 
 
 class Violated(Exception):
@@ -67,6 +73,7 @@ class Options:
     largest: int
     clients: int
     every: tuple[float, float]  # seconds between two faults
+    kills: int = 1  # with fewer nothing is proven; the first of them is no chance
 
 
 class Field:
@@ -78,6 +85,7 @@ class Field:
         self.tally = Tally()
         self.headers = {"Authorization": f"Bearer {cluster.token}"}
         self.gateways = cluster.gateway_urls
+        self._store = cluster.data / "files"
 
     def api(self, path: str) -> str:
         return f"{random.choice(self.gateways)}/api/1.1/{path}"
@@ -174,6 +182,109 @@ class Field:
             except ProcessLookupError:
                 continue
 
+    def kill_a_receiver(self) -> None:
+        """In the middle of an upload, which then goes on where it was."""
+        data = random.randbytes(3 * PART)
+        path = self._begin(len(data))
+        half = HalfSent(self.gateways[0], path, self.headers, data, PART + PART // 2)
+        with closing(half):
+            receiver = self._receiver(path)
+            self.cluster.kill(receiver)
+            self.tally.note(kills=1)
+            if self._go_on(path, data) < PART:
+                raise Violated("the part that was kept was lost with its receiver")
+            self.tally.note(resumed=1)
+        self._note(path, data)
+
+    def wake_a_receiver(self) -> None:
+        """It stands still in the middle of a part, another one finishes the upload, it wakes up.
+
+        What it was sent is not what the others were: a byte of it in the file would be seen.
+        """
+        data = random.randbytes(3 * PART)
+        path = self._begin(len(data))
+        wrong = data[:PART] + data[: 2 * PART - MEGABYTE]
+        half = HalfSent(self.gateways[0], path, self.headers, wrong, PART + PART // 2)
+        with closing(half):
+            receiver = self._receiver(path)
+            pid = self.cluster.kill(receiver, signal.SIGSTOP)
+            try:
+                self._go_on(path, data)
+                self._note(path, data)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            self.tally.note(pauses=1)
+            answer = half.finish()
+        if b" 204 " in answer:
+            raise Violated("who woke up after another took over was believed")
+        key = path.rpartition("/")[2]
+        _until(lambda: not [*self._store.rglob(f"{key}.*")], "the parts of a file are kept")
+        found = self.reconcile()
+        if found["bytes_without_record"] or found["records_without_bytes"]:
+            raise Violated(f"who woke up late left something: {found}")
+
+    def _begin(self, length: int) -> str:
+        """The path of a new upload."""
+        told = {"Upload-Length": str(length), "Tus-Resumable": "1.0.0"}
+        told["Upload-Metadata"] = f"filename {b64encode(b'half.bin').decode()}"
+        limit = time.monotonic() + _PATIENCE
+
+        def post() -> str:
+            answer = requests.post(self.api("files/tus"), headers=self.headers | told, timeout=20)
+            answer.raise_for_status()
+            return urlsplit(answer.headers["Location"]).path
+
+        return _insisting(post, limit)
+
+    def _receiver(self, path: str) -> str:
+        """Who is in the middle of the second part; nobody else takes in anything."""
+
+        def is_in_it(name: str) -> bool:
+            url = f"http://127.0.0.1:{self.cluster.ports[name]}/metrics"
+            text = requests.get(url, timeout=20).text
+            found = [line for line in text.splitlines() if line.startswith(f"{_IN_FLIGHT} ")]
+            return float(found[0].rpartition(" ")[2]) >= MEGABYTE
+
+        found: list[str] = []
+
+        def seen() -> bool:
+            if self._offset(path) == PART:
+                found[:] = filter(is_in_it, REPLICAS)
+            return bool(found)
+
+        _until(seen, "nobody receives an upload")
+        return found[0]
+
+    def _offset(self, path: str) -> int:
+        headers = self.headers | {"Tus-Resumable": "1.0.0"}
+        head = requests.head(random.choice(self.gateways) + path, headers=headers, timeout=5)
+        head.raise_for_status()
+        return int(head.headers["Upload-Offset"])
+
+    def _go_on(self, path: str, data: bytes) -> int:
+        """Send what is not there yet; where that began."""
+
+        def patch() -> int:
+            offset = self._offset(path)
+            if offset == len(data):
+                return offset
+            told = {
+                "Tus-Resumable": "1.0.0",
+                "Upload-Offset": str(offset),
+                "Content-Type": "application/offset+octet-stream",
+            }
+            url = random.choice(self.gateways) + path
+            answer = requests.patch(url, data[offset:], headers=self.headers | told, timeout=60)
+            answer.raise_for_status()
+            return offset
+
+        return _insisting(patch, time.monotonic() + _PATIENCE)
+
+    def _note(self, path: str, data: bytes) -> None:
+        name = self._name_of(path, time.monotonic() + _PATIENCE)
+        with self.tally.lock:
+            self.tally.digests[name] = sha256(data).hexdigest()
+
     # -- checks ------------------------------------------------------------------------------------
 
     def check_digests(self) -> int:
@@ -213,7 +324,7 @@ class Field:
             **os.environ,
             **self.cluster.urls,
             "IDENTITY_PUBLIC_KEYS": '{"keys": []}',
-            "STORE_URL": (self.cluster.data / "files").as_uri(),
+            "STORE_URL": self._store.as_uri(),
         }
         done = subprocess.run(
             [sys.executable, "-m", "files_service.reconcile", "-1"],
@@ -290,6 +401,15 @@ class Field:
             raise Violated(f"{found} files, not {count}")
 
 
+def _until(holds: Callable[[], bool], otherwise: str) -> None:
+    """Raises Violated with ``otherwise`` when it does not come to hold."""
+    limit = time.monotonic() + _PATIENCE
+    while not _insisting(holds, limit):
+        if time.monotonic() > limit:
+            raise Violated(otherwise)
+        time.sleep(0.05)
+
+
 def _insisting(work: Callable[[], T], limit: float) -> T:
     """Try until it works; connections break here on purpose."""
     while True:
@@ -323,6 +443,7 @@ async def prove(
 
 
 def _run(field: Field) -> str:
+    field.kill_a_receiver()
     over = threading.Event()
     trouble = threading.Thread(target=field.disturb, args=(over,))
     began = time.monotonic()
@@ -335,11 +456,15 @@ def _run(field: Field) -> str:
         trouble.join()
     seconds = time.monotonic() - began
     _wait_until_well(field)
+    tally = field.tally
+    if tally.kills < field.options.kills or not tally.resumed:
+        raise Violated(f"{tally.kills} kills and {tally.resumed} resumed prove nothing")
+    cleared = field.check_reconciled()
+    field.wake_a_receiver()
     field.fill_the_disk()
     field.lie_and_stall()
     files = field.check_digests()
-    cleared = field.check_reconciled()
-    tally = field.tally
+    field.check_reconciled()
     return (
         f"{field.options.uploads} uploads in {seconds:.0f} s, {tally.kills} kills, "
         f"{tally.pauses} pauses: {tally.resumed} resumed, {tally.repeated} repeated, {files} files "
@@ -369,6 +494,7 @@ def main() -> None:
         int(given.largest * MEGABYTE),
         given.clients,
         (0.5, 3.0),
+        max(1, given.uploads // 20),
     )
     try:
         print(asyncio.run(prove(options)))
