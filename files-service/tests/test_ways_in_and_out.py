@@ -4,7 +4,9 @@ import asyncio
 import base64
 import io
 import json
+import os
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -237,6 +239,41 @@ async def test_the_bytes_of_a_file_are_replaced(service: Client, database: Datab
     assert await compare(service) == (0, 0, 0)
 
 
+async def test_bytes_that_are_refused_leave_the_record_as_it_was(
+    service: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, made = await service.post("files", {"name": "a.txt", "data": "b25l", "title": "Old"})
+    tagged = (await call(service, "GET", "/api/1.1/files/1"))[2]["ETag"]
+
+    async def replacing(**headers: str) -> int:
+        body = json.dumps({"data": "dHdv", "title": "New", "caption": "New"}).encode()
+        kind = {"Content_Type": "application/json"} | headers
+        return (await call(service, "PUT", "/api/1.1/files/1", body, **kind))[0]
+
+    async def is_as_it_was() -> bool:
+        _, now = await service.get("files/1")
+        return now["data"] == made["data"] and await get(service, now["data"]["url"]) == b"one"
+
+    await setting(database, "quota_1", "5")
+    assert (await replacing(), await is_as_it_was()) == (413, True)
+    await database.execute(raw("DELETE FROM directus_settings WHERE name = 'quota_1'"))
+    with monkeypatch.context() as patched:
+        patched.setattr("files_service.operations.files.files.replace", _cleared)
+        assert (await replacing(), await is_as_it_was()) == (409, True)
+    assert (await replacing(If_Match='"1.00"'), await is_as_it_was()) == (412, True)
+    assert await compare(service) == (0, 0, 0)
+    assert await replacing(If_Match=tagged) == 200
+    _, now = await service.get("files/1")
+    assert (now["data"]["title"], now["data"]["caption"]) == ("New", "New")
+    assert await get(service, now["data"]["url"]) == b"two"
+    assert (await replacing(If_Match=tagged), await compare(service)) == (412, (1, 0, 0))
+
+
+async def _cleared(*_: object) -> bool:
+    """The registration of the bytes is gone."""
+    return False
+
+
 LINKS = [
     ("https://www.youtube.com/watch?v=dQw4w9WgXcQ", "embed/youtube", "dQw4w9WgXcQ"),
     ("youtu.be/dQw4w9WgXcQ", "embed/youtube", "dQw4w9WgXcQ"),
@@ -276,25 +313,79 @@ async def setting(database: Database, name: str, value: str) -> None:
     )
 
 
-@pytest.mark.parametrize("more", [{"upload_limit": "2048", "body_limit": "4096"}])
-async def test_what_is_too_large_is_refused_by_its_header(service: Client) -> None:
+async def told(service: Client, method: str, path: str, **headers: str) -> tuple[int, str]:
+    """Status and code of the answer to a head alone: none of the body it announces is sent."""
     reader, writer = await asyncio.open_connection(service.http.host, service.http.port)
+    headers |= {"Host": "x", "Connection": "close"}
+    lines = [f"{method} {path} HTTP/1.1", f"{IDENTITY_HEADER}: {SIGNER.sign(service.principal)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     try:
-        writer.write(
-            b"POST /api/1.1/files HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 999999999\r\n%b: %b\r\n\r\n"
-            % (IDENTITY_HEADER.encode(), SIGNER.sign(service.principal).encode())
-        )
+        writer.write("\r\n".join([*lines, "", ""]).encode())
         async with asyncio.timeout(60):
-            assert b" 413 " in await reader.readline()
+            head = await reader.readuntil(b"\r\n\r\n")
+            [size] = re.findall(rb"(?i)content-length: ([0-9]+)", head)
+            body = await reader.readexactly(int(size))
     finally:
         writer.close()
+    return int(head[9:12]), json.loads(body)["error"]["code"]
+
+
+@pytest.mark.parametrize("more", [{"upload_limit": "2048", "body_limit": "4096"}])
+async def test_what_is_too_large_is_refused_by_its_header(service: Client) -> None:
+    as_json = {"Content_Type": "application/json", "Content_Length": "999999999"}
+    assert await told(service, "POST", "/api/1.1/files", **as_json) == (413, "TOO_LARGE")
     data = base64.b64encode(b"x" * 2049).decode()
     status, _ = await service.post("files", {"name": "a", "data": data})
     assert status == 413
     status, _, _ = await call(service, "POST", "/api/1.1/files/tus", Upload_Length="2049")
     assert status == 413
+    url = await begin(service, Upload_Defer_Length="1")
+    sent = TUS | PART | {"Upload_Offset": "0"}
+    large = sent | {"Content_Length": "999999999"}
+    assert await told(service, "PATCH", url, **large) == (413, "TOO_LARGE")
+    long = sent | {"Content_Length": "5", "Upload_Length": "2049"}
+    assert await told(service, "PATCH", url, **long) == (413, "TOO_LARGE")
+    assert await offset_of(service, url) == 0
     assert await compare(service) == (0, 0, 0)
+
+
+async def test_what_is_beyond_a_quota_is_refused_by_its_header(
+    service: Client, database: Database
+) -> None:
+    """50 MB are within every other limit."""
+    await setting(database, "quota_1", "1000000")
+    length = {"Content_Length": "50000000"}
+    await service.post("files", {"name": "a.txt", "data": "b25l"})
+    refused = (413, "QUOTA_EXCEEDED")
+    for kind in ("application/json", "multipart/form-data; boundary=b"):
+        for method, path in (("POST", "files"), ("PUT", "files/1"), ("POST", "upload")):
+            head = length | {"Content_Type": kind}
+            assert await told(service, method, f"/api/1.1/{path}", **head) == refused, (kind, path)
+    tus, known = "/api/1.1/files/tus", {"Upload_Length": "50000000"}
+    assert await told(service, "POST", tus, Content_Length="0", **TUS, **known) == refused
+    deferred = {"Upload_Defer_Length": "1", **length}
+    assert await told(service, "POST", tus, **TUS, **PART, **deferred) == refused
+    url = await begin(service, Upload_Defer_Length="1")
+    part = TUS | PART | {"Upload_Offset": "0"}
+    assert await told(service, "PATCH", url, **part, **length) == refused
+    assert await told(service, "PATCH", url, Content_Length="5", **part, **known) == refused
+    assert await offset_of(service, url) == 0
+    assert (await append(service, url, 0, BYTES[:5], Upload_Length="5"))[0] == 204
+
+
+async def test_the_bytes_of_an_upload_of_unknown_length_are_within_the_quota(
+    service: Client, database: Database
+) -> None:
+    """Nothing announces them: they are counted as they come, a part (256 KB) at a time."""
+    await setting(database, "quota_1", str(MEGABYTE))
+    url = await begin(service, Upload_Defer_Length="1")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield BYTES[:65536]
+
+    assert (await append(service, url, 0, pieces()))[0] == 413
+    assert MEGABYTE < await offset_of(service, url) <= MEGABYTE + 262_144
 
 
 async def test_the_bytes_of_unfinished_uploads_are_shown(service: Client) -> None:
@@ -432,6 +523,52 @@ async def test_creation_brings_bytes_and_the_length_may_come_later(service: Clie
     assert (status, headers["Directus-File-Id"]) == (201, "2"), "no bytes are a file at once"
 
 
+async def test_the_length_may_be_told_by_any_patch_and_is_then_the_length(
+    service: Client,
+) -> None:
+    url = await begin(service, Upload_Defer_Length="1")
+    assert await offset_of(service, url) == 0
+    assert (await append(service, url, 0, b"hello"))[0] == 204
+    assert (await append(service, url, 5, b" wo"))[0] == 204
+    assert (await append(service, url, 8, b"", Upload_Length="7"))[0] == 400, "there are more"
+    assert (await append(service, url, 8, b"rld!", Upload_Length="11"))[0] == 400
+    assert (await call(service, "HEAD", url, **TUS))[2]["Upload-Defer-Length"] == "1"
+    assert (await append(service, url, 8, b"r", Upload_Length="11"))[0] == 204
+    looked = (await call(service, "HEAD", url, **TUS))[2]
+    assert (looked["Upload-Length"], "Upload-Defer-Length" in looked) == ("11", False)
+    for other in ("9", "12"):
+        assert (await append(service, url, 9, b"", Upload_Length=other))[0] == 400
+    assert await offset_of(service, url) == 9
+    status, headers = await append(service, url, 9, b"ld", Upload_Length="11")
+    assert (status, headers["Upload-Offset"]) == (204, "11")
+    _, file = await service.get(f"files/{headers['Directus-File-Id']}")
+    assert await get(service, file["data"]["url"]) == b"hello world"
+
+    url = await begin(service, Upload_Defer_Length="1")
+    assert (await append(service, url, 0, b"hello"))[0] == 204
+    status, headers = await append(service, url, 5, b"", Upload_Length="5")
+    assert (status, headers["Directus-File-Id"]) == (204, "2"), "told when all bytes are there"
+    both = {"Upload_Length": "5", "Upload_Defer_Length": "1"}
+    for told_badly in (both, {"Upload_Defer_Length": "0"}, {}):
+        assert (await call(service, "POST", "/api/1.1/files/tus", **TUS, **told_badly))[0] == 400
+    assert await compare(service) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("length", [{"Upload_Length": "5"}, {"Upload_Defer_Length": "1"}])
+async def test_a_creation_that_brings_bytes_is_held_to_its_checksum(
+    service: Client, database: Database, length: dict[str, str]
+) -> None:
+    tus = "/api/1.1/files/tus"
+    digest = base64.b64encode(sha256(b"hello").digest()).decode()
+    sent = TUS | PART | length | {"Upload_Checksum": f"sha256 {digest}"}
+    assert (await call(service, "POST", tus, b"hellO", **sent))[0] == 460
+    assert await database.fetchval(raw("SELECT count(*) FROM directus_files")) == 0
+    assert await database.fetchval(raw("SELECT max(received) FROM directoire.resumable")) == 0
+    status, _, headers = await call(service, "POST", tus, b"hello", **sent)
+    assert (status, headers["Upload-Offset"]) == (201, "5")
+    assert await compare(service) == (0, 0, 0)
+
+
 async def test_a_wrong_checksum_is_refused_and_nothing_moves(service: Client) -> None:
     url = await begin(service, Upload_Length="10")
     digest = base64.b64encode(sha256(b"hello").digest()).decode()
@@ -506,9 +643,11 @@ async def test_options_tell_what_is_spoken(service: Client) -> None:
     status, _, headers = await call(service, "OPTIONS", "/api/1.1/files/tus", anonymous="1")
     assert status == 204
     assert headers["Tus-Version"] == "1.0.0"
-    assert {"creation", "termination", "expiration", "checksum"} <= set(
-        headers["Tus-Extension"].split(",")
-    )
+    assert sorted(headers["Tus-Extension"].split(",")) == [
+        "checksum", "creation", "creation-defer-length", "creation-with-upload", "expiration",
+        "termination",
+    ]  # fmt: skip
+    assert "sha256" in headers["Tus-Checksum-Algorithm"].split(",")
     status, _, _ = await call(
         service, "POST", "/api/1.1/files/tus", Tus_Resumable="0.2.2", Upload_Length="1"
     )
@@ -547,6 +686,29 @@ async def test_ranges_conditions_and_head(service: Client) -> None:
     part = {"Range": "bytes=0-0"}
     assert (await call(service, "GET", url, If_Range=modified, **part))[0] == 206
     assert (await call(service, "GET", url, If_Range=old, **part))[0] == 200
+
+
+async def test_the_kernel_sends_what_lies_in_a_folder(
+    service: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the first bytes, which are read when a file is opened."""
+    sendfile, sent = os.sendfile, [0]
+
+    def counting(into: int, file: int, offset: int, count: int) -> int:
+        sent[0] += (gone := sendfile(into, file, offset, count))
+        return gone
+
+    monkeypatch.setattr(os, "sendfile", counting)
+    form = aiohttp.FormData()
+    form.add_field("file", io.BytesIO(BYTES), filename="a.bin")
+    _, made, _ = await call(service, "POST", "/api/1.1/files", form)
+    url = json.loads(made)["data"]["url"]
+    assert await get(service, url) == BYTES
+    assert sent[0] >= len(BYTES) - 65_536
+    sent[0] = 0
+    status, content, _ = await call(service, "GET", url, Range="bytes=5-1000004")
+    assert (status, content) == (206, BYTES[5:1000005])
+    assert sent[0] >= 1_000_000 - 65_536
 
 
 @pytest.mark.parametrize("more", [{"public_files": "0"}])

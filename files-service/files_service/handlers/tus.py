@@ -46,8 +46,8 @@ async def create(request: web.Request) -> web.Response:
     _check_version(request)
     context, rules = request[CONTEXT], request.app[RULES]
     length = _number(request, "Upload-Length")
-    if length is None and request.headers.get("Upload-Defer-Length") != "1":
-        raise InvalidRequest("Upload-Length or Upload-Defer-Length: 1 is needed")
+    if request.headers.get("Upload-Defer-Length") != (None if length is not None else "1"):
+        raise InvalidRequest("Upload-Length or Upload-Defer-Length: 1 is needed, not both")
     changes, contents = request.app[CHANGES], request.app[CONTENTS]
     brings = request.content_type == _PART and request.can_read_body
     if not brings:

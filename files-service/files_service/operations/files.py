@@ -438,11 +438,21 @@ async def update_file(
             raise InvalidRequest("a file has one content", field=DATA)
         body = {name: fields[name] for name in fields if not (stored and name in _NOT_OF_A_ROW)}
         body.pop(DATA, None)
-        answer = await rows.update_row(changes, context, TABLE, key, body, query=query)
-        if stored:
-            await replace_bytes(changes, context, key, stored[0], _name_in(fields))
-            answer = await _shown(changes.database, context, int(key))
-    return answer
+        if not stored:
+            return await rows.update_row(changes, context, TABLE, key, body, query=query)
+        await _change_both(changes, context, key, body, stored[0], _name_in(fields))
+    return await _shown(changes.database, context, int(key))
+
+
+async def _change_both(
+    changes: Changes, context: Context, key: str, body: Fields, stored: Stored, name: str | None
+) -> None:
+    """Record and bytes, or neither. Locked before it is compared, for a body of bytes alone."""
+    async with changes.all_or_none():
+        async with changes.transaction(context.actor, compares=True) as change:
+            await _lock(change, context, key)
+        await rows.update_row(changes, context, TABLE, key, body, query={})
+        await replace_bytes(changes, context, key, stored, name, compared=True)
 
 
 async def replace_bytes(
@@ -452,27 +462,36 @@ async def replace_bytes(
     stored: Stored,
     name: str | None,
     *,
+    compared: bool = False,
     also: Also | None = None,
 ) -> None:
-    """Raises NotFound for a file that is missing or hidden, Forbidden for one not to be changed."""
-    rights, user, alias = _rights(context), context.principal.user, raw("t")
-    if not (key.isascii() and key.isdigit() and len(key) < 10):
-        raise NotFound(f"Unable to find the record in [{TABLE}] with ID [{key}]")
+    """``compared``: the record was found as If-Match says, in the same transaction.
+
+    Raises NotFound for a file that is missing or hidden, Forbidden for one not to be changed,
+    OverQuota, Conflict.
+    """
     new = _new_file(context, {"name": name or stored.name or "file"}, stored)
-    async with changes.transaction(context.actor) as change:
+    async with changes.transaction(context.actor, compares=compared) as change:
         change.touch(f"t:{TABLE}")
-        may = await files.lock_editable(
-            change, int(key), rights.view_condition(user, alias), rights.edit_condition(user, alias)
-        )
-        if may is None:
-            raise NotFound(f"Unable to find the record in [{TABLE}] with ID [{key}]")
-        if not may:
-            raise Forbidden
+        await _lock(change, context, key)
         await keep_quota(change, context, stored.size)
         if not await files.replace(change, int(key), new):
             raise Conflict(_CLEARED)
         if also is not None:
             await also(change, int(key))
+
+
+async def _lock(change: Change, context: Context, key: str) -> None:
+    """Nobody else changes the record until the end. Raises NotFound, Forbidden."""
+    rights, user, alias = _rights(context), context.principal.user, raw("t")
+    may = None
+    if key.isascii() and key.isdigit() and len(key) < 10:
+        visible, editable = rights.view_condition(user, alias), rights.edit_condition(user, alias)
+        may = await files.lock_editable(change, int(key), visible, editable)
+    if may is None:
+        raise NotFound(f"Unable to find the record in [{TABLE}] with ID [{key}]")
+    if not may:
+        raise Forbidden
 
 
 async def delete_file(

@@ -162,15 +162,19 @@ async def append(
 ) -> State:
     """Take in what a request brings, as much of it as comes.
 
-    Raises NotFound, Conflict (another offset, another writer), TooLarge, ChecksumMismatch, and what
-    making the record raises.
+    Raises NotFound, Conflict (another offset, another writer), InvalidRequest, TooLarge, OverQuota,
+    ChecksumMismatch, and what making the record raises.
     """
     database = changes.database
     state = await state_of(database, context, key)
     if state.file is not None and piece.offset == state.length:
         return state  # the last reply was lost; there is nothing left to send
     length = state.length if state.length is not None else piece.length
+    if piece.length not in {None, length}:
+        raise InvalidRequest(f"the upload has {length} bytes, as was told before")
     _check(rules, piece, length)
+    end = piece.offset + (piece.announced or 0)
+    await check_quota(database, context, end if length is None else length)
     taken = await resumable.take(
         database,
         key,
@@ -282,6 +286,8 @@ class _Writer:
             await self._at_once(source)
             return
         while not source.exhausted:
+            if self._length is None:  # then nobody knows how far it goes
+                await check_quota(self._changes.database, self._context, offset)
             offset += await self._part(source, offset, most)
             if offset == self._length:
                 break  # it is a file, though the body's end was not seen behind a whole part
