@@ -1,14 +1,19 @@
 """What every store promises, asked of each."""
 
 import asyncio
+import errno
 import os
 import threading
 import time
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from mmap import mmap
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Any
 from uuid import uuid4
 
+import obstore
 import pytest
 
 from files_service.store.contents import (
@@ -19,9 +24,10 @@ from files_service.store.contents import (
     NoSuchContent,
     open_contents,
 )
+from files_service.store.spool import Spool
 from local_cluster.object_store import ACCESS_KEY, SECRET_KEY, ObjectStore
 from shared.errors import Unavailable
-from shared.fault_proxy import fault_proxy
+from shared.fault_proxy import FaultProxy, fault_proxy
 from shared.testing import eventually
 
 
@@ -259,6 +265,143 @@ def test_a_store_url_of_another_kind_is_refused() -> None:
     for url in ("", "ftp://x/y", "file://", "/data"):
         with pytest.raises(ValueError, match="STORE_URL"):
             open_contents(url)
+
+
+MEGABYTE = 1024 * 1024
+
+
+def by_proxy(object_store: ObjectStore, s3_url: str, proxy: FaultProxy) -> Contents:
+    url = s3_url.replace(f":{object_store.port}", f":{proxy.port}") + "&patience=60"
+    return open_contents(url, ACCESS_KEY, SECRET_KEY)
+
+
+@pytest.mark.xdist_group("s3")
+async def test_two_uploads_have_a_part_in_memory_and_all_are_read(
+    object_store: ObjectStore, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server stalls, so nobody who has begun to send ends before all others have come."""
+    read, sending = 0, [0]
+    put = obstore.put_async
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(3):
+            yield b"x" * MEGABYTE
+        read += 1
+
+    async def noting(*args: Any, **more: Any) -> object:
+        sending.append(sending[-1] + 1)
+        try:
+            return await put(*args, **more)
+        finally:
+            sending.append(sending[-1] - 1)
+
+    async def all_are_read() -> bool:
+        return read == 12 and max(sending) >= 2
+
+    monkeypatch.setattr("files_service.store.s3_contents.obstore.put_async", noting)
+    async with fault_proxy("127.0.0.1", object_store.port) as proxy:
+        contents = by_proxy(object_store, s3_url, proxy)
+        proxy.stall()
+        writing = [asyncio.create_task(contents.write(str(uuid4()), pieces())) for _ in range(12)]
+        await eventually(all_are_read)
+        proxy.mend()
+        written = await asyncio.gather(*writing)
+    assert [one.size for one in written] == [3 * MEGABYTE] * 12
+    assert max(sending) == 2
+
+
+@pytest.mark.xdist_group("s3")
+async def test_a_part_keeps_its_place_until_the_server_has_it(
+    object_store: ObjectStore, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_its_way, read_on = asyncio.Event(), asyncio.Event()
+    emptied = Spool.emptied
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b"x" * MEGABYTE
+        read_on.set()
+        yield b"end"
+
+    async with fault_proxy("127.0.0.1", object_store.port) as proxy:
+
+        async def stalling(spool: Spool) -> bytes | mmap:
+            if not on_its_way.is_set():
+                proxy.stall()
+            on_its_way.set()
+            return await emptied(spool)
+
+        monkeypatch.setattr(Spool, "emptied", stalling)
+        contents = by_proxy(object_store, s3_url, proxy)
+        key = str(uuid4())
+        writing = asyncio.create_task(contents.write(key, pieces()))
+        async with asyncio.timeout(60):
+            await on_its_way.wait()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await read_on.wait()
+        proxy.mend()
+        assert (await writing).size == 5 * MEGABYTE + 3
+    assert read_on.is_set()
+
+
+@pytest.mark.xdist_group("s3")
+async def test_clients_that_stop_half_way_keep_nobody_out(s3_contents: Contents) -> None:
+    stopped = 0
+
+    async def stopping(size: int) -> AsyncIterator[bytes]:
+        nonlocal stopped
+        for _ in range(size):
+            yield b"x" * MEGABYTE
+        stopped += 1
+        await asyncio.Event().wait()
+
+    async def all_stopped() -> bool:
+        return stopped == 12
+
+    stalled = [
+        asyncio.create_task(s3_contents.write(str(uuid4()), stopping(size)))
+        for size in (2, 6)
+        for _ in range(6)
+    ]
+    try:
+        await eventually(all_stopped)
+        async with asyncio.timeout(60):
+            written = await s3_contents.write(str(uuid4()), chunks(*[b"x" * MEGABYTE] * 7))
+        assert written.size == 7 * MEGABYTE
+    finally:
+        for task in stalled:
+            task.cancel()
+        await asyncio.gather(*stalled, return_exceptions=True)
+    async with asyncio.timeout(60):
+        assert (await s3_contents.write(str(uuid4()), chunks(b"x" * MEGABYTE))).size == MEGABYTE
+
+
+@pytest.mark.xdist_group("s3")
+async def test_where_parts_have_no_room_uploads_are_refused(
+    s3_contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("files_service.store.spool._MOST", 0)
+        with pytest.raises(Unavailable):
+            await s3_contents.write(str(uuid4()), chunks(b"x" * MEGABYTE))
+        assert (await s3_contents.write(str(uuid4()), chunks(b"x" * 65_536))).size == 65_536
+    for after in (0, 6):
+
+        def full(*_: object, **__: object) -> int:
+            raise OSError(errno.ENOSPC, "full")
+
+        async def filling(count: int, patched: pytest.MonkeyPatch) -> AsyncIterator[bytes]:
+            for _ in range(count):
+                yield b"x" * MEGABYTE
+            patched.setattr(SpooledTemporaryFile, "write", full)
+            yield b"x"
+
+        key = str(uuid4())
+        with monkeypatch.context() as patched, pytest.raises(Unavailable):
+            await s3_contents.write(key, filling(after, patched))
+        assert not await s3_contents.holds(key)
 
 
 @pytest.mark.xdist_group("s3")

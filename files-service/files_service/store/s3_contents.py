@@ -1,15 +1,17 @@
 """The same promises on an S3-compatible store.
 
-Small contents are one conditional PUT. Larger ones stream as a multipart upload, which nobody sees
-before it is complete; it knows no condition, so an empty claim is created first, and only one
-writer can.
+Contents of one part are one conditional PUT. Larger ones stream as a multipart upload, which nobody
+sees before it is complete; it knows no condition, so an empty claim is created first, and only one
+writer can. A part is gathered on the disk (``spool``) and in memory only while it is being sent.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
+from mmap import mmap
 from pathlib import Path
 from typing import Final
 
@@ -25,11 +27,11 @@ from files_service.store.contents import (
     Written,
     checked_key,
 )
+from files_service.store.spool import PART, Spool, Spools
 from shared.digests import StreamDigest
 from shared.errors import Unavailable
 
-_SMALL: Final = 1024 * 1024  # bytes; up to here one PUT
-_PART: Final = 5 * 1024 * 1024  # the least that S3 takes; an upload holds two of them at most
+_SENDING: Final = 2  # parts that are in memory at once, of all uploads of this process
 
 
 class S3Contents:
@@ -68,27 +70,35 @@ class S3Contents:
             if access_key
             else common()
         )
+        self._patience = patience
+        self._spools = Spools(patience)
+        self._places = asyncio.Semaphore(_SENDING)
 
     async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Written:
         name = _name(key)
-        source = _Hashed(chunks)
-        head = await source.up_to(_SMALL)
-        with _store_faults(source, key):
-            if source.ended:
-                await obstore.put_async(self._store, name, head, mode="create")
-                return await source.written()
-            await obstore.put_async(self._store, _claim(key), b"", mode="create")
-            if await self._is_there(name):
-                raise KeyTaken(key)
-            await obstore.put_async(
-                self._store,
-                name,
-                source.all(head),
-                use_multipart=True,
-                chunk_size=_PART,
-                max_concurrency=1,
-            )
+        source, place = _Hashed(chunks), _Place(self._places, self._patience)
+        try:
+            with _store_faults(source, key):
+                async with self._spools.one() as spool:
+                    await source.fill(spool)
+                    if source.ended:
+                        await place.take()
+                        whole = await spool.emptied()
+                        await obstore.put_async(self._store, name, whole, mode="create")
+                    else:
+                        await self._write_parts(key, source.parts(spool, place))
+        finally:
+            place.close()
         return await source.written()
+
+    async def _write_parts(self, key: str, parts: AsyncIterator[bytes | mmap]) -> None:
+        name = _name(key)
+        await obstore.put_async(self._store, _claim(key), b"", mode="create")
+        if await self._is_there(name):
+            raise KeyTaken(key)
+        await obstore.put_async(
+            self._store, name, parts, use_multipart=True, chunk_size=PART, max_concurrency=1
+        )
 
     async def check_room(self) -> None:
         """An object store tells of no end; a bucket's quota shows when it refuses."""
@@ -160,29 +170,71 @@ def _claim(key: str) -> str:
     return f"claims/{checked_key(key)[:2]}/{key}"
 
 
+class _Place:
+    """An upload's right to have a part in memory; there are few, taken in turn."""
+
+    def __init__(self, places: asyncio.Semaphore, patience: float) -> None:
+        self._places = places
+        self._patience = patience
+        self._held = self._closed = False
+
+    async def take(self) -> None:
+        """Raises Unavailable when the parts of others do not go away in time."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._places.acquire()
+        except TimeoutError as error:
+            message = "The store takes bytes too slowly at the moment."
+            raise Unavailable(message, retry_after=5) from error
+        self._held = True
+        if self._closed:  # the upload was given up while it waited
+            self.give_back()
+            raise Unavailable("The upload is over.")
+
+    def give_back(self) -> None:
+        if self._held:
+            self._held = False
+            self._places.release()
+
+    def close(self) -> None:
+        self._closed = True
+        self.give_back()
+
+
 class _Hashed:
     """Chunks as they pass, counted and hashed; remembers what its source raised."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
+        self._left = memoryview(b"")
         self._digest = StreamDigest(sha256())
         self._size = 0
         self.ended = False
         self.fault: BaseException | None = None
 
-    async def up_to(self, size: int) -> bytes:
-        """The first bytes: more than ``size`` of them, or all there are."""
-        head = bytearray()
-        while len(head) <= size and not self.ended:
-            head += await self._next()
-        return bytes(head)
-
-    async def all(self, head: bytes) -> AsyncGenerator[bytes]:
-        yield head
-        while not self.ended:
-            chunk = await self._next()
+    async def fill(self, spool: Spool) -> None:
+        """Gather one part, or all there is."""
+        while spool.size < PART and not self.ended:
+            chunk = self._left or memoryview(await self._next())
             if chunk:
-                yield chunk
+                room = PART - spool.size
+                await spool.append(chunk[:room])
+                self._left = chunk[room:]
+
+    async def parts(self, spool: Spool, place: _Place) -> AsyncGenerator[bytes | mmap]:
+        """The part that was gathered and those to come, each only while it has a place."""
+        try:
+            while spool.size:
+                await place.take()
+                yield await spool.emptied()
+                if self.ended:
+                    return  # it has its place until the upload is complete
+                yield b""  # obstore asks for more when the part has been sent
+                place.give_back()
+                await self.fill(spool)
+        except Exception as error:
+            self.fault = error
+            raise
 
     async def written(self) -> Written:
         return Written(self._size, (await self._digest.finished()).hexdigest())
