@@ -28,6 +28,7 @@ from shared.errors import Unauthorized
 ISSUER: Final = "directoire-gateway"
 INSIDE: Final = "inside"
 LIFETIME: Final = 60.0  # seconds
+SKEW: Final = 5.0  # seconds that the clock of a service may be behind the gateway's
 ADMINISTRATORS: Final = 1  # the id of the group that may do everything, always
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the file of the signing key
 _REMEMBERED: Final = 10_000  # verified tokens kept; one is about 1 KB
@@ -100,8 +101,8 @@ class IdentitySigner:
         claims = {
             "iss": ISSUER,
             "aud": audience,
-            "iat": int(now),
-            "exp": int(now + LIFETIME),
+            "iat": int(now - SKEW),
+            "exp": int(now - SKEW) + int(LIFETIME),
             "sub": str(principal.user),
             "principal": msgspec.to_builtins(principal),
         }

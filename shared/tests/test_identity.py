@@ -12,6 +12,7 @@ from shared.errors import Unauthorized
 from shared.identity import (
     INSIDE,
     ISSUER,
+    SKEW,
     IdentitySigner,
     IdentityVerifier,
     Principal,
@@ -51,6 +52,14 @@ def test_it_is_signed_for_a_minute() -> None:
     claims = jwt.decode(token, options={"verify_signature": False})
     assert claims["exp"] - claims["iat"] == 60
     assert abs(claims["iat"] - time.time()) < 30
+
+
+def test_a_service_whose_clock_is_behind_believes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateways = time.time() + SKEW - 1
+    with monkeypatch.context() as patch:
+        patch.setattr("shared.identity.time.time", lambda: gateways)
+        token = IdentitySigner(KEYS.private_key).sign(PRINCIPAL)
+    assert verifier().verify(token) == PRINCIPAL
 
 
 def test_a_token_is_made_once_and_reused() -> None:
