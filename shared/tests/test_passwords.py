@@ -12,7 +12,11 @@ PASSWORD: Final = "correct horse battery staple"
 
 
 @pytest.mark.parametrize(
-    "password_hash", [hash_password(PASSWORD), PasswordHasher(1, 8192, 2).hash(PASSWORD)]
+    "password_hash",
+    [
+        pytest.param(hash_password(PASSWORD), id="of now"),
+        pytest.param(PasswordHasher(1, 8192, 2).hash(PASSWORD), id="older"),
+    ],
 )
 def test_a_decoy_of_argon2_has_the_parameters_of_its_kind(password_hash: str) -> None:
     decoy = decoy_of(password_hash.rsplit("$", 2)[0])
