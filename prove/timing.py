@@ -218,7 +218,9 @@ async def _of_accounts(admin: Api, url: str, rounds: int) -> list[Matter]:
     bcrypted, aged = [await _users(admin, url, name, number) for name in ("crypt", "older")]
     for user in disabled.values():
         await admin.send("PUT", f"users/{user}", 200, {"active": 2})
-    await _tell(url, _LOCKED, [*locked, _nobody(0)])
+    # as many: the first attempt refused at each leaves an entry
+    locked_too = [_nobody(900_000 + n) for n in range(number)]
+    await _tell(url, _LOCKED, [*locked, *locked_too])
     anybody = admin.as_(None)
 
     def sign_in(emails: Sequence[str] | None, status: int) -> Ask:
@@ -241,7 +243,7 @@ async def _of_accounts(admin: Api, url: str, rounds: int) -> list[Matter]:
                 "unknown": sign_in(None, 401),
                 "disabled": sign_in(list(disabled), 401),
                 "locked": sign_in(list(locked), 429),
-                "locked and unknown": sign_in([_nobody(0)], 429),
+                "locked and unknown": sign_in(locked_too, 429),
             },
             [("known", "unknown"), ("disabled", "unknown"), ("locked", "locked and unknown")],
         ),
