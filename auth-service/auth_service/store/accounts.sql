@@ -64,7 +64,8 @@ VALUES ($1, now(), now(), $2)
        ip = excluded.ip;
 
 -- know_address
--- A place ($2: an address, or a network of IPv6) that a user ($1) signs in from; those not seen for so long are forgotten.
+-- A place ($2: an address, or a network of IPv6) that a user ($1) signs in from; those not seen for
+-- so long are forgotten.
 WITH forgotten AS (
     DELETE FROM directoire.known_addresses
      WHERE user_id = $1
